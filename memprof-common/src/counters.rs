@@ -1,0 +1,33 @@
+//! What the kernel side counts, per CPU: work done, and every kind of loss.
+
+/// One counter; its number is its index in [`Counters`].
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// Program runs for a followed process while the gate was open.
+    ProbeHits = 0,
+    /// Allocations whose record found the ring full.
+    LostAlloc = 1,
+    /// Frees whose record found the ring full.
+    LostFree = 2,
+    /// New stacks whose record found the ring full (they are sent again at the next use).
+    LostStack = 3,
+    /// Process events whose record found the ring full, or processes past the table's limit.
+    LostProcess = 4,
+    /// Calls whose return never came: longjmp, a killed probe, a coroutine that never came back.
+    ExpiredCalls = 5,
+    /// Calls of threads past the thread table's limit.
+    UntrackedThreads = 6,
+    /// Calls nested deeper than a thread's pending calls reach.
+    TooDeeplyNested = 7,
+    /// Blocks too large for a record.
+    Oversized = 8,
+    /// Return values that could not be read from the target (`posix_memalign`).
+    UnreadableResults = 9,
+}
+
+/// How many counters there are.
+pub const COUNTERS: usize = 10;
+
+/// The counters of one CPU, or their sum.
+pub type Counters = [u64; COUNTERS];

@@ -1,0 +1,236 @@
+//! Events on their way from the kernel side to the collector: one place tables every layout.
+//!
+//! Records are arrays of little-endian `u64` words in a BPF ring buffer. The frequent ones (an
+//! allocation, a free) are bit-packed; the rare ones (a new stack, a process event) take a word
+//! per field. The low four bits of word 0 are the kind, the upper 60 the time in nanoseconds of
+//! `CLOCK_MONOTONIC`, in every record.
+//!
+//! | record          | bytes | word 0        | word 1                    | word 2      | word 3                |
+//! |-----------------|------:|---------------|---------------------------|-------------|-----------------------|
+//! | `ALLOC`         |    32 | kind, time    | address:57, size high:7   | stack id    | space:24, size low:40 |
+//! | `FREE`          |    24 | kind, time    | address:57                | space:24    |                       |
+//! | `RESIZE_FREE`   |    24 | kind, time    | address:57                | space:24    |                       |
+//! | `RESIZE_FAILED` |    24 | kind, time    | address:57                | space:24    |                       |
+//! | `STACK`         | 32+8n | kind, time    | space:24, end:8, frames:8 | stack id    | 0, then n pcs         |
+//! | `FORK`          |    32 | kind, time    | parent pid:32, child:32   | parent space| child space           |
+//! | `EXEC`          |    32 | kind, time    | pid:32                    | old space   | new space             |
+//! | `EXIT`          |    32 | kind, time    | pid:32                    | space       | 0                     |
+//!
+//! Numbers that share a word are listed from the least significant bit up. An address of 57 bits
+//! holds any user address of x86-64 (five-level paging included) and arm64; a size of 47 bits is
+//! the whole of a four-level user address space.
+
+/// What a record says; the low four bits of its first word.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A successful allocation, sent at the function's return.
+    Alloc = 1,
+    /// A free, sent at the function's entry: on record before the address can be used again.
+    Free = 2,
+    /// The old block of a `realloc`, sent at its entry: gone, unless `ResizeFailed` follows.
+    ResizeFree = 3,
+    /// That `realloc` failed: its old block is as it was.
+    ResizeFailed = 4,
+    /// The program counters of a stack id, sent once when the id is new.
+    Stack = 8,
+    /// A followed process has a new child; equal spaces: the child shares its parent's memory.
+    Fork = 9,
+    /// A process replaced its program: the old space is left, the new one starts empty.
+    Exec = 10,
+    /// The last thread of a process ended.
+    Exit = 11,
+}
+
+impl Kind {
+    /// The kind in a record's first word; `None` for a number that is no kind.
+    #[inline(always)]
+    pub const fn of(word0: u64) -> Option<Self> {
+        Some(match word0 & KIND_MASK {
+            1 => Self::Alloc,
+            2 => Self::Free,
+            3 => Self::ResizeFree,
+            4 => Self::ResizeFailed,
+            8 => Self::Stack,
+            9 => Self::Fork,
+            10 => Self::Exec,
+            11 => Self::Exit,
+            _ => return None,
+        })
+    }
+}
+
+const KIND_BITS: u32 = 4;
+const KIND_MASK: u64 = (1 << KIND_BITS) - 1;
+/// Bits of an address in a record.
+pub const ADDRESS_BITS: u32 = 57;
+const ADDRESS_MASK: u64 = (1 << ADDRESS_BITS) - 1;
+/// Bits of an address-space number; number 0 is no space.
+pub const SPACE_BITS: u32 = 24;
+const SPACE_MASK: u64 = (1 << SPACE_BITS) - 1;
+const SIZE_LOW_BITS: u32 = 64 - SPACE_BITS;
+/// Bits of an allocation's size; the kernel side counts what is larger as lost.
+pub const SIZE_BITS: u32 = SIZE_LOW_BITS + (64 - ADDRESS_BITS);
+/// The most frames that one stack record carries.
+pub const MAX_FRAMES: usize = 128;
+/// Words before the first program counter of a stack record.
+pub const STACK_HEADER_WORDS: usize = 4;
+
+/// An allocation record.
+pub type AllocWords = [u64; 4];
+/// The record of a free, of a resize's old block, or of a failed resize.
+pub type FreeWords = [u64; 3];
+/// The record of a fork, exec or exit, and the head of a stack record.
+pub type RareWords = [u64; 4];
+
+const _: () = assert!(size_of::<AllocWords>() <= 32 && size_of::<FreeWords>() <= 32);
+const _: () = assert!(SIZE_BITS == 47);
+
+/// The first word of every record.
+#[inline(always)]
+pub const fn head(kind: Kind, time_ns: u64) -> u64 {
+    (time_ns << KIND_BITS) | kind as u64
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC` in a record's first word.
+#[inline(always)]
+pub const fn time_ns(word0: u64) -> u64 {
+    word0 >> KIND_BITS
+}
+
+/// Packs an allocation. `size` must be below 2^47, `space` below 2^24.
+#[inline(always)]
+pub const fn pack_alloc(
+    time_ns: u64,
+    space: u32,
+    address: u64,
+    size: u64,
+    stack_id: u64,
+) -> AllocWords {
+    [
+        head(Kind::Alloc, time_ns),
+        (address & ADDRESS_MASK) | ((size >> SIZE_LOW_BITS) << ADDRESS_BITS),
+        stack_id,
+        (space as u64 & SPACE_MASK) | (size << SPACE_BITS),
+    ]
+}
+
+/// The address in word 1 of an `ALLOC`, `FREE`, `RESIZE_FREE` or `RESIZE_FAILED` record.
+#[inline(always)]
+pub const fn address(word1: u64) -> u64 {
+    word1 & ADDRESS_MASK
+}
+
+/// The size in an `ALLOC` record, bytes.
+#[inline(always)]
+pub const fn alloc_size(words: &AllocWords) -> u64 {
+    (words[3] >> SPACE_BITS) | ((words[1] >> ADDRESS_BITS) << SIZE_LOW_BITS)
+}
+
+/// The address space in the low bits of a word.
+#[inline(always)]
+pub const fn space(word: u64) -> u32 {
+    (word & SPACE_MASK) as u32
+}
+
+/// Packs a free of one of the three kinds.
+#[inline(always)]
+pub const fn pack_free(kind: Kind, time_ns: u64, space: u32, address: u64) -> FreeWords {
+    [
+        head(kind, time_ns),
+        address & ADDRESS_MASK,
+        space as u64 & SPACE_MASK,
+    ]
+}
+
+/// How the walk of a stack ended.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackEnd {
+    /// At the outermost frame.
+    Complete = 0,
+    /// More frames than a record holds.
+    TooDeep = 1,
+    /// At an address that could not be read or that is no frame.
+    Broken = 2,
+}
+
+/// Packs the head of a stack record; the program counters follow, innermost first.
+#[inline(always)]
+pub const fn pack_stack_head(
+    time_ns: u64,
+    space: u32,
+    end: StackEnd,
+    frames: usize,
+    stack_id: u64,
+) -> RareWords {
+    [
+        head(Kind::Stack, time_ns),
+        (space as u64 & SPACE_MASK)
+            | ((end as u64) << SPACE_BITS)
+            | ((frames as u64) << (SPACE_BITS + 8)),
+        stack_id,
+        0,
+    ]
+}
+
+/// How a stack record's walk ended; a number that is none of them is `Broken`.
+#[inline(always)]
+pub const fn stack_end(word1: u64) -> StackEnd {
+    match (word1 >> SPACE_BITS) & 0xff {
+        0 => StackEnd::Complete,
+        1 => StackEnd::TooDeep,
+        _ => StackEnd::Broken,
+    }
+}
+
+/// The number of program counters that a stack record says it has.
+#[inline(always)]
+pub const fn stack_frames(word1: u64) -> usize {
+    ((word1 >> (SPACE_BITS + 8)) & 0xff) as usize
+}
+
+/// Packs a process event; `child` is 0 but for a fork.
+#[inline(always)]
+pub const fn pack_process(
+    kind: Kind,
+    time_ns: u64,
+    pid: u32,
+    child: u32,
+    space: u32,
+    new_space: u32,
+) -> RareWords {
+    [
+        head(kind, time_ns),
+        pid as u64 | ((child as u64) << 32),
+        space as u64,
+        new_space as u64,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allocation_comes_back_as_it_was_packed() {
+        let largest = (1 << SIZE_BITS) - 1;
+        for (address_in, size) in [(0x7fff_ffff_fff0, 0), (ADDRESS_MASK, largest), (16, 1 << 40)] {
+            let words = pack_alloc(77, 0xff_ffff, address_in, size, u64::MAX);
+            assert_eq!(Kind::of(words[0]), Some(Kind::Alloc));
+            assert_eq!(time_ns(words[0]), 77);
+            assert_eq!(address(words[1]), address_in);
+            assert_eq!(alloc_size(&words), size);
+            assert_eq!(words[2], u64::MAX);
+            assert_eq!(space(words[3]), 0xff_ffff);
+        }
+    }
+
+    #[test]
+    fn a_stack_head_keeps_its_end_and_its_depth() {
+        let words = pack_stack_head(5, 9, StackEnd::TooDeep, MAX_FRAMES, 42);
+        assert_eq!(stack_end(words[1]), StackEnd::TooDeep);
+        assert_eq!(stack_frames(words[1]), MAX_FRAMES);
+        assert_eq!(space(words[1]), 9);
+    }
+}

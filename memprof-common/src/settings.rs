@@ -1,0 +1,50 @@
+//! What the loader writes into the BPF object before it is loaded, and the sizes of its tables.
+
+/// Offsets into kernel structures, bytes, read from the running kernel's BTF.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelOffsets {
+    /// 1 once the offsets are filled in; the programs use none before.
+    pub known: u32,
+    /// `task_struct.utask`.
+    pub task_utask: u32,
+    /// `task_struct.mm`.
+    pub task_mm: u32,
+    /// `task_struct.tgid`.
+    pub task_tgid: u32,
+    /// `task_struct.pid`.
+    pub task_pid: u32,
+    /// `task_struct.signal`.
+    pub task_signal: u32,
+    /// `signal_struct.live`, the number of living threads.
+    pub signal_live: u32,
+    /// `uprobe_task.return_instances`.
+    pub utask_return_instances: u32,
+    /// `return_instance.stack`.
+    pub return_instance_stack: u32,
+    /// `return_instance.orig_ret_vaddr`.
+    pub return_instance_address: u32,
+    /// `return_instance.next`.
+    pub return_instance_next: u32,
+}
+
+/// A process that is followed: the value of the process table, keyed by process id.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FollowedProcess {
+    /// Its address space; several processes share one after `vfork` or `CLONE_VM`.
+    pub space: u32,
+    /// 1 if its children are followed too.
+    pub follow_children: u32,
+}
+
+/// Followed processes at one time.
+pub const MAX_PROCESSES: u32 = 16 * 1024;
+/// Threads of followed processes at one time.
+pub const MAX_THREADS: u32 = 64 * 1024;
+/// Stacks that the kernel side remembers as sent; the oldest is forgotten, and sent again.
+pub const MAX_SENT_STACKS: u32 = 256 * 1024;
+/// CPUs, and so rings for the frequent records.
+pub const MAX_RINGS: u32 = 512;
+/// Bytes of the ring for the rare records.
+pub const RARE_RING_BYTES: u32 = 4 << 20;

@@ -1,0 +1,98 @@
+//! Events as the collector thinks of them: the one vocabulary of everything after `decode`.
+//!
+//! The live kernel is one source of events, a recording another, a scripted list in a test a
+//! third; what comes after cannot tell them apart.
+
+pub use memprof_common::event::StackEnd;
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+pub type Nanoseconds = u64;
+
+/// An address space: blocks belong to one, processes share or own one. Never reused in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpaceId(pub u32);
+
+/// The kernel side's name for one call stack: a hash over its program counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StackId(pub u64);
+
+/// A process id as the kernel's root namespace knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pid(pub u32);
+
+/// Something that happened in a followed process, with the time when it did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When, in the target's kernel.
+    pub time: Nanoseconds,
+    /// Where: the address space that it happened in. For a fork the parent's, for an exec the old.
+    pub space: SpaceId,
+    /// What.
+    pub what: What,
+}
+
+/// What an [`Event`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A block of `size` bytes (as asked for) lives at `address` since `time`.
+    Alloc {
+        /// Where the block starts.
+        address: u64,
+        /// The bytes that the program asked for.
+        size: u64,
+        /// Who allocated it.
+        stack: StackId,
+    },
+    /// The block at `address` is about to be given back.
+    Free {
+        /// Where the block starts.
+        address: u64,
+    },
+    /// A `realloc` began on the block at `address`: it is gone, unless `ResizeFailed` follows;
+    /// what takes its place comes as an `Alloc`.
+    ResizeFree {
+        /// Where the old block starts.
+        address: u64,
+    },
+    /// That `realloc` failed: the block at `address` is as it was before its `ResizeFree`.
+    ResizeFailed {
+        /// Where the old block starts.
+        address: u64,
+    },
+    /// The program counters behind a stack id. Boxed: rare, and it keeps the frequent events small.
+    Stack(Box<RawStack>),
+    /// `pid` got the child `child`, which lives in `child_space`; the same space as the parent's
+    /// after `vfork` or `CLONE_VM`, else a copy of it.
+    Fork {
+        /// The parent.
+        pid: Pid,
+        /// The child.
+        child: Pid,
+        /// Where the child's blocks live.
+        child_space: SpaceId,
+    },
+    /// `pid` replaced its program and left `space` for the empty `new_space`.
+    Exec {
+        /// The process.
+        pid: Pid,
+        /// Where its blocks live from now on.
+        new_space: SpaceId,
+    },
+    /// The last thread of `pid` ended.
+    Exit {
+        /// The process.
+        pid: Pid,
+    },
+}
+
+/// A call stack as the kernel side walked it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawStack {
+    /// Its name in `Alloc` events.
+    pub id: StackId,
+    /// How the walk ended.
+    pub end: StackEnd,
+    /// Program counters, innermost first: the allocator function's own address, then return
+    /// addresses.
+    pub pcs: Vec<u64>,
+}

@@ -1,0 +1,3 @@
+//! From the kernel's rings to events in the order in which they happened.
+
+pub mod event;

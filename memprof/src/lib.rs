@@ -1,0 +1,4 @@
+//! The collector of memprof. The modules stand in the order in which the data flows; a module
+//! imports only from those above it.
+
+pub mod events;
