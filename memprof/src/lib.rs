@@ -2,3 +2,5 @@
 //! imports only from those above it.
 
 pub mod events;
+pub mod identity;
+pub mod probes;
