@@ -2,3 +2,4 @@
 //! imports only from those above it.
 
 pub mod events;
+pub mod report;
