@@ -1,6 +1,7 @@
 //! The collector of memprof. The modules stand in the order in which the data flows; a module
 //! imports only from those above it.
 
+pub mod failure;
 pub mod units;
 pub mod identity;
 pub mod target;

@@ -2,3 +2,5 @@
 
 pub mod elf;
 pub mod mappings;
+pub mod process;
+pub mod launch;
