@@ -2,3 +2,6 @@
 //! imports only from those above it.
 
 pub mod events;
+pub mod live;
+pub mod pipeline;
+pub mod stacks;

@@ -1,3 +1,4 @@
 //! From the kernel's rings to events in the order in which they happened.
 
 pub mod event;
+pub mod order;
