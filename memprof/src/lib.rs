@@ -7,4 +7,7 @@ pub mod identity;
 pub mod target;
 pub mod probes;
 pub mod events;
+pub mod live;
+pub mod stacks;
+pub mod pipeline;
 pub mod report;

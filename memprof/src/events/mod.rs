@@ -3,3 +3,4 @@
 pub mod event;
 pub mod decode;
 pub mod ring;
+pub mod order;
