@@ -5,3 +5,5 @@ pub mod units;
 
 pub mod events;
 pub mod report;
+
+pub mod export;
