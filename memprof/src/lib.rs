@@ -11,3 +11,5 @@ pub mod live;
 pub mod stacks;
 pub mod pipeline;
 pub mod report;
+
+pub mod export;

@@ -1,0 +1,82 @@
+//! The sections that only some reports have: several processes, marks.
+
+use std::io;
+
+use super::allocator::{Figures, place};
+use super::fit::columns;
+use super::page::{Page, Paint};
+use crate::report::{ProcessTotals, Report, Window};
+use crate::units::{format_count, format_share, format_size};
+
+/// Processes that are listed.
+const LISTED_PROCESSES: usize = 10;
+
+/// The processes that hold most, where there are several.
+pub(super) fn write_processes(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
+    if report.processes.len() < 2 {
+        return Ok(());
+    }
+    page.text("Processes", Paint::Strong)?;
+    page.blank()?;
+    let mut processes: Vec<&ProcessTotals> = report.processes.iter().collect();
+    processes.sort_by_key(|process| std::cmp::Reverse(process.outstanding_bytes));
+    for process in processes.iter().take(LISTED_PROCESSES) {
+        let size = format_size(process.outstanding_bytes);
+        let share = format_share(process.outstanding_bytes, report.summary.outstanding_bytes);
+        let mut facts = format!("{} blocks", format_count(process.outstanding_count));
+        if let Some(rss) = process.rss_bytes {
+            facts.push_str(&format!(", RSS {}", format_size(rss)));
+        }
+        page.line(&[
+            (format!("  {:>7}  ", process.pid), Paint::Faint),
+            (format!("{size:>10}"), Paint::Strong),
+            (format!("  {share:>6}  "), Paint::Plain),
+            (
+                format!("{}  ", process.comm.as_deref().unwrap_or("?")),
+                Paint::Plain,
+            ),
+            (facts, Paint::Faint),
+        ])?;
+    }
+    if processes.len() > LISTED_PROCESSES {
+        let more = format_count((processes.len() - LISTED_PROCESSES) as u64);
+        page.text(&format!("  and {more} more"), Paint::Faint)?;
+    }
+    page.blank()
+}
+
+/// What was left between marks.
+pub(super) fn write_windows(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
+    if report.windows.is_empty() {
+        return Ok(());
+    }
+    page.text("Left between marks", Paint::Strong)?;
+    page.blank()?;
+    for window in &report.windows {
+        write_window(page, report, window)?;
+    }
+    page.blank()
+}
+
+fn write_window(page: &mut Page<'_>, report: &Report, window: &Window) -> io::Result<()> {
+    page.line(&[
+        (
+            format!("  {} {} {}: ", window.from, page.arrow(), window.to),
+            Paint::Plain,
+        ),
+        (format_size(window.left_bytes), Paint::Strong),
+        (
+            format!(" in {} blocks", format_count(window.left_count)),
+            Paint::Plain,
+        ),
+    ])?;
+    let figures = Figures::of(&window.top_allocators, &report.summary);
+    for one in &window.top_allocators {
+        let mut row = vec![("    ".to_owned(), Paint::Plain)];
+        row.extend(figures.spans(one.shown_bytes));
+        let taken: usize = row.iter().map(|(text, _)| columns(text)).sum();
+        row.extend(place(page, one, page.width().saturating_sub(taken)));
+        page.line(&row)?;
+    }
+    Ok(())
+}
