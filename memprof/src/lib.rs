@@ -11,5 +11,4 @@ pub mod live;
 pub mod stacks;
 pub mod pipeline;
 pub mod report;
-
 pub mod export;
