@@ -1,6 +1,6 @@
 //! From the finished report to bytes: one exporter per format.
 //!
-//! A new format is one file with an [`Exporter`] and one line in [`FORMATS`].
+//! A new format is one file with an [`Exporter`] and one line in the table `FORMATS`.
 
 mod escape;
 mod folded;

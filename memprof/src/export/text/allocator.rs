@@ -2,65 +2,20 @@
 
 use std::io;
 
-use super::fit::{columns, keep_both_ends, keep_end, pad_left};
-use super::interval::Before;
+use super::figures::Figures;
+use super::fit::{columns, comma_separated, keep_end};
+use super::history::Before;
+use super::name::shorten;
 use super::page::{Page, Paint, Span};
+use super::plural;
 use super::stack;
 use super::summary::verdict_name;
 use crate::export::label::{file_name, function_label, source_label};
-use crate::report::{Report, Summary, TopAllocator, Verdict};
-use crate::units::{
-    format_count, format_rate, format_seconds, format_share, format_size, format_size_change,
-};
+use crate::report::{Report, TopAllocator, Verdict};
+use crate::units::{format_count, format_rate, format_seconds, format_size, format_size_change};
 
 /// Where the lines below an entry's first begin.
-const INDENT: usize = 5;
-
-/// The figures of all entries, printed, and the columns that the widest take.
-pub(super) struct Figures {
-    outstanding_bytes: u64,
-    size_columns: usize,
-    share_columns: usize,
-}
-
-impl Figures {
-    pub(super) fn of(allocators: &[TopAllocator], summary: &Summary) -> Self {
-        let outstanding_bytes = summary.outstanding_bytes;
-        let widest = |figure: &dyn Fn(&TopAllocator) -> String| {
-            allocators
-                .iter()
-                .map(|allocator| columns(&figure(allocator)))
-                .max()
-                .unwrap_or_default()
-        };
-        Figures {
-            outstanding_bytes,
-            size_columns: widest(&|allocator| format_size(allocator.shown_bytes)),
-            share_columns: widest(&|allocator| {
-                format_share(allocator.shown_bytes, outstanding_bytes)
-            }),
-        }
-    }
-
-    /// `10.1 MiB  81.3%  `, aligned over all entries.
-    pub(super) fn spans(&self, bytes: u64) -> [Span; 2] {
-        let share = format_share(bytes, self.outstanding_bytes);
-        [
-            (
-                pad_left(&format_size(bytes), self.size_columns),
-                Paint::Strong,
-            ),
-            (
-                format!("  {}  ", pad_left(&share, self.share_columns)),
-                Paint::Plain,
-            ),
-        ]
-    }
-
-    pub(super) fn columns(&self) -> usize {
-        self.size_columns + self.share_columns + 4
-    }
-}
+pub(super) const INDENT: usize = 5;
 
 pub(super) fn write(
     page: &mut Page<'_>,
@@ -70,48 +25,31 @@ pub(super) fn write(
     before: Option<&Before>,
 ) -> io::Result<()> {
     let rank = format!("{:>2}.  ", allocator.rank);
-    let taken = columns(&rank) + figures.columns();
     let [size, share] = figures.spans(allocator.shown_bytes);
-    let mut headline = vec![(rank, Paint::Plain), size, share];
-    headline.extend(place(page, allocator, page.width().saturating_sub(taken)));
-    page.line(&headline)?;
+    page.line(&with_place(
+        page,
+        vec![(rank, Paint::Plain), size, share],
+        allocator,
+    ))?;
 
-    let indent = (" ".repeat(INDENT), Paint::Plain);
+    let indent = vec![(" ".repeat(INDENT), Paint::Plain)];
     for facts in [
         holding_facts(report, allocator, before),
         history_facts(allocator),
     ] {
-        page.paragraph(indent.clone(), INDENT, &facts, Paint::Plain)?;
+        page.paragraph(indent.clone(), &comma_separated(facts), Paint::Plain)?;
     }
     stack::write(page, allocator)
 }
 
-/// What is outstanding beside the entries: what they leave to explain.
-pub(super) fn write_rest(
-    page: &mut Page<'_>,
-    report: &Report,
-    figures: &Figures,
-) -> io::Result<()> {
-    let shown = report.top_allocators.iter().fold(0u64, |sum, allocator| {
-        sum.saturating_add(allocator.shown_bytes)
-    });
-    let rest = report.summary.outstanding_bytes.saturating_sub(shown);
-    if rest == 0 {
-        return Ok(());
-    }
-    let [size, share] = figures.spans(rest);
-    let what = "outstanding elsewhere, not shown".to_owned();
-    page.line(&[
-        (" ".repeat(INDENT), Paint::Plain),
-        size,
-        share,
-        (what, Paint::Faint),
-    ])?;
-    page.blank()
-}
-
-/// The guilty function and its source line, within `room` columns.
-pub(super) fn place(page: &Page<'_>, allocator: &TopAllocator, room: usize) -> [Span; 2] {
+/// `line` with the guilty function and its source line behind, in the room that is left.
+pub(super) fn with_place(
+    page: &Page<'_>,
+    mut line: Vec<Span>,
+    allocator: &TopAllocator,
+) -> Vec<Span> {
+    let taken: usize = line.iter().map(|(text, _)| columns(text)).sum();
+    let room = page.width().saturating_sub(taken);
     let function = page.clean(&guilty_function(allocator));
     let source = match source_label(allocator.file.as_deref(), allocator.line) {
         Some(source) => source,
@@ -132,13 +70,12 @@ pub(super) fn place(page: &Page<'_>, allocator: &TopAllocator, room: usize) -> [
         // least two fifths.
         columns(&function).min((room * 3 / 5).max(room.saturating_sub(columns(&source) + 2)))
     };
-    let function = keep_both_ends(&function, function_room, page.ellipsis());
+    let function = shorten(&function, function_room, page.ellipsis());
     let source_room = room.saturating_sub(columns(&function) + 2);
     let source = keep_end(&source, source_room, page.ellipsis());
-    [
-        (format!("{function}  "), Paint::Guilty),
-        (source, Paint::Plain),
-    ]
+    line.push((format!("{function}  "), Paint::Guilty));
+    line.push((source, Paint::Plain));
+    line
 }
 
 fn guilty_function(allocator: &TopAllocator) -> String {
@@ -156,12 +93,11 @@ fn guilty_function(allocator: &TopAllocator) -> String {
 }
 
 /// What the stack holds: blocks, ages, growth.
-fn holding_facts(report: &Report, allocator: &TopAllocator, before: Option<&Before>) -> String {
-    let noun = if allocator.shown_count == 1 {
-        "block"
-    } else {
-        "blocks"
-    };
+fn holding_facts(
+    report: &Report,
+    allocator: &TopAllocator,
+    before: Option<&Before>,
+) -> Vec<String> {
     let mut facts = Vec::new();
     if report.target.processes.len() > 1 {
         facts.push(match report.target.comm_of(allocator.pid) {
@@ -169,12 +105,17 @@ fn holding_facts(report: &Report, allocator: &TopAllocator, before: Option<&Befo
             None => format!("pid {}", allocator.pid),
         });
     }
-    facts.push(format!("{} {noun}", format_count(allocator.shown_count)));
-    if allocator.shown_count != allocator.outstanding_count {
+    if allocator.shown_count == allocator.outstanding_count {
+        facts.push(plural(allocator.shown_count, "block"));
+    } else {
         facts.push(format!(
-            "of {} in {} outstanding",
-            format_size(allocator.outstanding_bytes),
-            format_count(allocator.outstanding_count)
+            "{} of {} shown",
+            format_count(allocator.shown_count),
+            plural(allocator.outstanding_count, "block")
+        ));
+        facts.push(format!(
+            "{} in all",
+            format_size(allocator.outstanding_bytes)
         ));
     }
     if let Some(age) = allocator.oldest_age_seconds {
@@ -200,24 +141,23 @@ fn holding_facts(report: &Report, allocator: &TopAllocator, before: Option<&Befo
             None => verdict_name(allocator.verdict).to_owned(),
         });
     }
-    facts.join(", ")
+    facts
 }
 
 /// What went through the stack.
-fn history_facts(allocator: &TopAllocator) -> String {
-    let mut facts = format!(
+fn history_facts(allocator: &TopAllocator) -> Vec<String> {
+    let allocated = format!(
         "allocated {} in {}",
         format_size(allocator.allocated_bytes),
-        format_count(allocator.allocated_count)
+        plural(allocator.allocated_count, "block")
     );
-    if allocator.freed_count > 0 {
-        facts.push_str(&format!(
-            ", freed {} in {}",
+    let freed = match allocator.freed_count {
+        0 => "none freed".to_owned(),
+        count => format!(
+            "freed {} in {}",
             format_size(allocator.freed_bytes),
-            format_count(allocator.freed_count)
-        ));
-    } else {
-        facts.push_str(", none freed");
-    }
-    facts
+            format_count(count)
+        ),
+    };
+    vec![allocated, freed]
 }

@@ -75,18 +75,44 @@ pub(super) fn keep_both_ends(text: &str, width: usize, ellipsis: &str) -> String
     format!("{start}{ellipsis}{end}")
 }
 
-/// `text` broken at spaces into lines of at most `width` columns; a longer word stays whole.
-pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
+/// The words of a sentence, for [`wrap`].
+pub(super) fn words(sentence: &str) -> Vec<String> {
+    sentence
+        .split(' ')
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A list of facts with commas between them, for [`wrap`]: lines break between facts only.
+pub(super) fn comma_separated(mut facts: Vec<String>) -> Vec<String> {
+    let last = facts.len().saturating_sub(1);
+    for fact in &mut facts[..last] {
+        fact.push(',');
+    }
+    facts
+}
+
+/// `parts` with spaces between them on lines of at most `width` columns. What is longer than a
+/// line is broken at its own spaces; a longer word stays whole.
+pub(super) fn wrap(parts: &[String], width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut line = String::new();
-    for word in text.split(' ').filter(|word| !word.is_empty()) {
-        if !line.is_empty() && columns(&line) + 1 + columns(word) > width {
+    let mut add = |part: &str| {
+        if !line.is_empty() && columns(&line) + 1 + columns(part) > width {
             lines.push(std::mem::take(&mut line));
         }
         if !line.is_empty() {
             line.push(' ');
         }
-        line.push_str(word);
+        line.push_str(part);
+    };
+    for part in parts {
+        if columns(part) <= width {
+            add(part);
+        } else {
+            words(part).iter().for_each(|word| add(word));
+        }
     }
     if !line.is_empty() {
         lines.push(line);
@@ -126,9 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn wrapping_breaks_between_words_only() {
-        assert_eq!(wrap("one two  three", 7), ["one two", "three"]);
-        assert_eq!(wrap("unbreakable a", 3), ["unbreakable", "a"]);
-        assert!(wrap("  ", 3).is_empty());
+    fn lines_break_between_words_and_facts_stay_together() {
+        assert_eq!(wrap(&words("one two  three"), 7), ["one two", "three"]);
+        assert_eq!(wrap(&words("unbreakable a"), 3), ["unbreakable", "a"]);
+        assert!(wrap(&words("  "), 3).is_empty());
+        let facts = || comma_separated(vec!["1.0 MiB".to_owned(), "2 blocks".to_owned()]);
+        assert_eq!(wrap(&facts(), 12), ["1.0 MiB,", "2 blocks"]);
+        assert_eq!(wrap(&facts(), 7), ["1.0", "MiB, 2", "blocks"]);
+        assert!(comma_separated(Vec::new()).is_empty());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::fit::{comma_separated, words};
 use super::labelled;
 use super::page::{Page, Paint};
 use crate::report::{EventKind, Process, Report};
@@ -27,23 +28,25 @@ pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     let processes = &report.target.processes;
     for (index, process) in processes.iter().take(LISTED_PROCESSES).enumerate() {
         let label = if index == 0 { "target" } else { "" };
-        labelled(page, label, &describe(process))?;
+        labelled(page, label, &words(&describe(process)))?;
     }
     if processes.len() > LISTED_PROCESSES {
         let more = format_count((processes.len() - LISTED_PROCESSES) as u64);
-        labelled(page, "", &format!("and {more} more processes"))?;
+        labelled(page, "", &words(&format!("and {more} more processes")))?;
     }
     labelled(
         page,
         "time",
-        &format!(
-            "{} from {}",
+        &[
             format_seconds(report.duration_seconds),
-            report.started_at
-        ),
+            format!("from {}", report.started_at),
+        ],
     )?;
-    let events: Vec<_> = report.events.iter().map(|kind| event_name(*kind)).collect();
-    labelled(page, "events", &events.join(", "))
+    let events = report
+        .events
+        .iter()
+        .map(|kind| event_name(*kind).to_owned());
+    labelled(page, "events", &comma_separated(events.collect()))
 }
 
 fn event_name(kind: EventKind) -> &'static str {

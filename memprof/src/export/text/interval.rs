@@ -1,49 +1,22 @@
 //! The few lines at the end of an interval.
 
-use std::collections::HashMap;
 use std::io;
 
-use super::allocator::{Figures, place};
-use super::fit::{columns, pad_left};
+use super::allocator::with_place;
+use super::figures::Figures;
+use super::fit::{columns, comma_separated, pad_left};
+use super::history::{Before, difference};
 use super::page::{Page, Paint};
-use super::summary::difference;
-use crate::report::{HexStackId, Report, TopAllocator};
-use crate::units::{format_count, format_seconds, format_size, format_size_change};
+use super::plural;
+use crate::report::{Report, TopAllocator};
+use crate::units::{format_seconds, format_size, format_size_change};
 
-/// From this width on the rows have room for blocks and ages.
-const WIDE_COLUMNS: usize = 90;
-
-/// What the report before said, for the growth since.
-pub(super) struct Before {
-    at_seconds: f64,
-    outstanding_bytes: u64,
-    rss_bytes: Option<u64>,
-    /// As many as a report lists.
-    bytes_by_stack: HashMap<(u32, HexStackId), u64>,
-}
-
-impl Before {
-    pub(super) fn of(report: &Report) -> Self {
-        Before {
-            at_seconds: report.duration_seconds,
-            outstanding_bytes: report.summary.outstanding_bytes,
-            rss_bytes: report.summary.rss_end_bytes,
-            bytes_by_stack: report
-                .top_allocators
-                .iter()
-                .map(|one| ((one.pid, one.stack_id), one.outstanding_bytes))
-                .collect(),
-        }
-    }
-
-    /// The growth of a stack up to `now_seconds`, in bytes, and the seconds that it took; `None`
-    /// if the stack was not in the report before.
-    pub(super) fn change_of(&self, one: &TopAllocator, now_seconds: f64) -> Option<(i64, f64)> {
-        let before = self.bytes_by_stack.get(&(one.pid, one.stack_id))?;
-        let change = difference(one.outstanding_bytes, *before);
-        Some((change, now_seconds - self.at_seconds))
-    }
-}
+/// From this width on the rows have room for blocks, and stand below the totals.
+const BLOCKS_FROM_WIDTH: usize = 100;
+/// From this width on they have room for ages too.
+const AGES_FROM_WIDTH: usize = 120;
+/// The room for the time since the start, at the beginning of the first line.
+const ELAPSED_COLUMNS: usize = 7;
 
 pub(super) fn write(
     page: &mut Page<'_>,
@@ -51,62 +24,67 @@ pub(super) fn write(
     before: Option<&Before>,
 ) -> io::Result<()> {
     let summary = &report.summary;
-    let mut totals = format_size(summary.outstanding_bytes);
-    if let Some(before) = before {
-        let change = difference(summary.outstanding_bytes, before.outstanding_bytes);
-        totals.push_str(&format!(" ({})", format_size_change(change)));
-    }
-    let mut others = format!(" in {} blocks", format_count(summary.outstanding_count));
+    let outstanding = with_change(
+        summary.outstanding_bytes,
+        before.map(|before| before.outstanding_bytes),
+    );
+    let mut facts = vec![format!(
+        "{outstanding} outstanding in {}",
+        plural(summary.outstanding_count, "block")
+    )];
     if let Some(rss) = summary.rss_end_bytes {
-        others.push_str(&format!(", RSS {}", format_size(rss)));
-        if let Some(rss_before) = before.and_then(|before| before.rss_bytes) {
-            let change = format_size_change(difference(rss, rss_before));
-            others.push_str(&format!(" ({change})"));
-        }
+        let rss = with_change(rss, before.and_then(|before| before.rss_bytes));
+        facts.push(format!("RSS {rss}"));
     }
+    let elapsed = pad_left(&format_seconds(report.duration_seconds), ELAPSED_COLUMNS);
+    page.paragraph(
+        vec![(format!("{elapsed}  "), Paint::Strong)],
+        &comma_separated(facts),
+        Paint::Strong,
+    )?;
     let lost = report.quality.lost.total();
     if lost > 0 {
-        let warning = format!("  {} events lost", format_count(lost));
-        page.line(&[(warning, Paint::Warning)])?;
+        let warning = format!("{:ELAPSED_COLUMNS$}  {} lost", "", plural(lost, "event"));
+        page.text(&warning, Paint::Warning)?;
     }
-    page.line(&[
-        (
-            pad_left(&format_seconds(report.duration_seconds), 7),
-            Paint::Strong,
-        ),
-        ("  outstanding ".to_owned(), Paint::Plain),
-        (totals, Paint::Strong),
-        (others, Paint::Plain),
-    ])?;
     write_rows(page, report, before)
+}
+
+/// `12.4 MiB (+1.0 MiB)`
+fn with_change(now: u64, before: Option<u64>) -> String {
+    let size = format_size(now);
+    match before {
+        Some(before) => format!("{size} ({})", format_size_change(difference(now, before))),
+        None => size,
+    }
 }
 
 fn write_rows(page: &mut Page<'_>, report: &Report, before: Option<&Before>) -> io::Result<()> {
     let allocators = &report.top_allocators;
-    let figures = Figures::of(allocators, &report.summary);
+    let figures = Figures::of(report, allocators);
     let changes = column(allocators, |one| {
         let change = before.and_then(|before| before.change_of(one, report.duration_seconds));
         change.map(|(bytes, _)| format_size_change(bytes))
     });
-    let blocks = column(allocators, |one| {
-        Some(format!("{} blocks", format_count(one.shown_count)))
-    });
+    let blocks = column(allocators, |one| Some(plural(one.shown_count, "block")));
     let ages = column(allocators, |one| {
         let age = format_seconds(one.oldest_age_seconds?);
         Some(format!("oldest {age}"))
     });
-    let wide = page.width() >= WIDE_COLUMNS;
+    let has_blocks = page.width() >= BLOCKS_FROM_WIDTH;
+    let has_ages = page.width() >= AGES_FROM_WIDTH;
+    let indent = if has_blocks { ELAPSED_COLUMNS + 2 } else { 2 };
     for (index, one) in allocators.iter().enumerate() {
-        let mut row = vec![("  ".to_owned(), Paint::Plain)];
+        let mut row = vec![(" ".repeat(indent), Paint::Plain)];
         row.extend(figures.spans(one.shown_bytes));
         row.push((changes[index].clone(), Paint::Plain));
-        if wide {
+        if has_blocks {
             row.push((blocks[index].clone(), Paint::Faint));
+        }
+        if has_ages {
             row.push((ages[index].clone(), Paint::Faint));
         }
-        let taken: usize = row.iter().map(|(text, _)| columns(text)).sum();
-        row.extend(place(page, one, page.width().saturating_sub(taken)));
-        page.line(&row)?;
+        page.line(&with_place(page, row, one))?;
     }
     Ok(())
 }

@@ -2,9 +2,12 @@
 //! end what was traced, the totals, the stacks that hold most, and how far all that can be trusted.
 
 mod allocator;
+mod figures;
 mod fit;
 mod header;
+mod history;
 mod interval;
+mod name;
 mod page;
 mod sections;
 mod stack;
@@ -13,25 +16,27 @@ mod trust;
 
 use std::io::{self, Write};
 
-use self::interval::Before;
+use self::figures::Figures;
+use self::history::{Before, History};
 use self::page::{Page, Paint};
 use super::{Exporter, Style};
 use crate::report::Report;
+use crate::units::format_count;
 
 /// Where the text behind the labels of the header, the summary and the trust section begins.
-const LABEL_COLUMNS: usize = 16;
+const LABEL_COLUMNS: usize = 17;
 
-/// Writes text and remembers the interval before, for the growth since.
+/// Writes text and remembers the last intervals, for the growth since.
 pub(super) struct Text {
     style: Style,
-    before: Option<Before>,
+    history: History,
 }
 
 impl Text {
     pub(super) fn new(style: Style) -> Self {
         Text {
             style,
-            before: None,
+            history: History::default(),
         }
     }
 }
@@ -39,14 +44,21 @@ impl Text {
 impl Exporter for Text {
     fn interval(&mut self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let mut page = Page::new(out, self.style);
-        interval::write(&mut page, report, self.before.as_ref())?;
-        self.before = Some(Before::of(report));
+        if !self.history.is_empty() {
+            page.blank()?;
+        }
+        interval::write(
+            &mut page,
+            report,
+            self.history.basis(report.duration_seconds),
+        )?;
+        self.history.remember(report);
         Ok(())
     }
 
     fn finish(&mut self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
         let mut page = Page::new(out, self.style);
-        if self.before.is_some() {
+        if !self.history.is_empty() {
             page.blank()?;
         }
         header::write(&mut page, report)?;
@@ -54,7 +66,11 @@ impl Exporter for Text {
         summary::write(&mut page, report)?;
         page.blank()?;
         sections::write_processes(&mut page, report)?;
-        write_allocators(&mut page, report, self.before.as_ref())?;
+        write_allocators(
+            &mut page,
+            report,
+            self.history.basis(report.duration_seconds),
+        )?;
         sections::write_windows(&mut page, report)?;
         trust::write(&mut page, &report.quality)
     }
@@ -71,20 +87,22 @@ fn write_allocators(
     }
     page.text("Top allocators", Paint::Strong)?;
     page.blank()?;
-    let figures = allocator::Figures::of(&report.top_allocators, &report.summary);
+    let figures = Figures::of(report, &report.top_allocators);
     for one in &report.top_allocators {
         allocator::write(page, report, one, &figures, before)?;
         page.blank()?;
     }
-    allocator::write_rest(page, report, &figures)
+    figures.write_rest(page)
 }
 
 /// A line of a labelled list: `  label         text`, wrapped.
-fn labelled(page: &mut Page<'_>, label: &str, text: &str) -> io::Result<()> {
-    page.paragraph(
-        (format!("  {label}"), Paint::Faint),
-        LABEL_COLUMNS,
-        text,
-        Paint::Plain,
-    )
+fn labelled(page: &mut Page<'_>, label: &str, parts: &[String]) -> io::Result<()> {
+    let label = fit::pad_right(&format!("  {label}"), LABEL_COLUMNS);
+    page.paragraph(vec![(label, Paint::Faint)], parts, Paint::Plain)
+}
+
+/// `1 event`, `2 events`.
+fn plural(count: u64, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", format_count(count))
 }

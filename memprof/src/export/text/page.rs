@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Effects};
 
 use super::super::{Style, escape};
-use super::fit::{columns, pad_right, start_within, wrap};
+use super::fit::{columns, start_within, wrap};
 
 /// What a piece of text is, which decides its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,21 +106,24 @@ impl<'a> Page<'a> {
         self.line(&[(text.to_owned(), paint)])
     }
 
-    /// A text over as many lines as it needs, all of it from column `indent` on, with `label` in
-    /// front of the first line; the label is to be shorter than `indent`.
+    /// The parts of a text behind `front`, over as many lines as they need, the further ones
+    /// indented to where the text begins.
     pub(super) fn paragraph(
         &mut self,
-        label: Span,
-        indent: usize,
-        text: &str,
+        mut front: Vec<Span>,
+        parts: &[String],
         paint: Paint,
     ) -> io::Result<()> {
-        let text = self.clean(text);
-        let room = self.width().saturating_sub(indent);
-        let mut front = (pad_right(&label.0, indent), label.1);
-        for line in wrap(&text, room) {
-            self.line(&[front, (line, paint)])?;
-            front = (" ".repeat(indent), Paint::Plain);
+        let parts: Vec<String> = parts.iter().map(|part| self.clean(part)).collect();
+        let indent: usize = front.iter().map(|(text, _)| columns(text)).sum();
+        let mut lines = wrap(&parts, self.width().saturating_sub(indent));
+        if lines.is_empty() {
+            lines.push(String::new());
+        }
+        for line in lines {
+            front.push((line, paint));
+            self.line(&front)?;
+            front = vec![(" ".repeat(indent), Paint::Plain)];
         }
         Ok(())
     }

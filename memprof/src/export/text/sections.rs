@@ -2,14 +2,18 @@
 
 use std::io;
 
-use super::allocator::{Figures, place};
-use super::fit::columns;
+use super::allocator::with_place;
+use super::figures::Figures;
+use super::fit::{columns, pad_right, start_within};
 use super::page::{Page, Paint};
+use super::plural;
 use crate::report::{ProcessTotals, Report, Window};
 use crate::units::{format_count, format_share, format_size};
 
 /// Processes that are listed.
 const LISTED_PROCESSES: usize = 10;
+/// The room for their names: the kernel keeps 15 bytes of a name.
+const NAME_COLUMNS: usize = 15;
 
 /// The processes that hold most, where there are several.
 pub(super) fn write_processes(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
@@ -20,10 +24,18 @@ pub(super) fn write_processes(page: &mut Page<'_>, report: &Report) -> io::Resul
     page.blank()?;
     let mut processes: Vec<&ProcessTotals> = report.processes.iter().collect();
     processes.sort_by_key(|process| std::cmp::Reverse(process.outstanding_bytes));
-    for process in processes.iter().take(LISTED_PROCESSES) {
+    processes.truncate(LISTED_PROCESSES);
+    let names: Vec<String> = processes
+        .iter()
+        .map(|process| page.clean(process.comm.as_deref().unwrap_or("?")))
+        .collect();
+    let widest = names.iter().map(|name| columns(name)).max();
+    let name_columns = widest.unwrap_or_default().min(NAME_COLUMNS);
+    for (process, name) in processes.into_iter().zip(names) {
+        let name = start_within(&name, name_columns);
         let size = format_size(process.outstanding_bytes);
         let share = format_share(process.outstanding_bytes, report.summary.outstanding_bytes);
-        let mut facts = format!("{} blocks", format_count(process.outstanding_count));
+        let mut facts = plural(process.outstanding_count, "block");
         if let Some(rss) = process.rss_bytes {
             facts.push_str(&format!(", RSS {}", format_size(rss)));
         }
@@ -31,15 +43,12 @@ pub(super) fn write_processes(page: &mut Page<'_>, report: &Report) -> io::Resul
             (format!("  {:>7}  ", process.pid), Paint::Faint),
             (format!("{size:>10}"), Paint::Strong),
             (format!("  {share:>6}  "), Paint::Plain),
-            (
-                format!("{}  ", process.comm.as_deref().unwrap_or("?")),
-                Paint::Plain,
-            ),
+            (format!("{}  ", pad_right(name, name_columns)), Paint::Plain),
             (facts, Paint::Faint),
         ])?;
     }
-    if processes.len() > LISTED_PROCESSES {
-        let more = format_count((processes.len() - LISTED_PROCESSES) as u64);
+    if report.processes.len() > LISTED_PROCESSES {
+        let more = format_count((report.processes.len() - LISTED_PROCESSES) as u64);
         page.text(&format!("  and {more} more"), Paint::Faint)?;
     }
     page.blank()
@@ -66,17 +75,15 @@ fn write_window(page: &mut Page<'_>, report: &Report, window: &Window) -> io::Re
         ),
         (format_size(window.left_bytes), Paint::Strong),
         (
-            format!(" in {} blocks", format_count(window.left_count)),
+            format!(" in {}", plural(window.left_count, "block")),
             Paint::Plain,
         ),
     ])?;
-    let figures = Figures::of(&window.top_allocators, &report.summary);
+    let figures = Figures::of(report, &window.top_allocators);
     for one in &window.top_allocators {
         let mut row = vec![("    ".to_owned(), Paint::Plain)];
         row.extend(figures.spans(one.shown_bytes));
-        let taken: usize = row.iter().map(|(text, _)| columns(text)).sum();
-        row.extend(place(page, one, page.width().saturating_sub(taken)));
-        page.line(&row)?;
+        page.line(&with_place(page, row, one))?;
     }
     Ok(())
 }

@@ -3,8 +3,9 @@
 
 use std::io;
 
-use super::fit::{columns, keep_both_ends, keep_end, pad_right};
-use super::page::{Page, Paint, Span};
+use super::fit::{columns, keep_end, pad_right};
+use super::name::shorten;
+use super::page::{Page, Paint};
 use crate::export::label::{file_name, function_label, source_label};
 use crate::report::{Frame, TopAllocator};
 
@@ -29,39 +30,31 @@ enum Piece {
 
 pub(super) fn write(page: &mut Page<'_>, allocator: &TopAllocator) -> io::Result<()> {
     let guilty = allocator.guilty_frame();
-    let pieces = pieces(allocator.stack.len(), guilty);
-    let room = page.width().saturating_sub(INDENT);
-    let longest_name = pieces
-        .iter()
-        .filter_map(|piece| match piece {
-            Piece::Frame(index) => Some(columns(
-                &page.clean(&function_label(&allocator.stack[*index])),
-            )),
-            Piece::Gap(_) => None,
+    let lines: Vec<Line> = pieces(allocator.stack.len(), guilty)
+        .into_iter()
+        .map(|piece| match piece {
+            Piece::Frame(index) => Line::Frame {
+                role: Role::of(index, guilty),
+                name: page.clean(&function_label(&allocator.stack[index])),
+                place: page.clean(&place_of(&allocator.stack[index])),
+            },
+            Piece::Gap(frames) => Line::Gap(frames),
         })
-        .max()
-        .unwrap_or_default();
-    let name_columns = longest_name.min(room * 3 / 5);
-    for piece in pieces {
-        match piece {
-            Piece::Frame(index) => {
-                let role = match guilty {
-                    Some(guilty) if index == guilty => Role::Guilty,
-                    Some(guilty) if index < guilty => Role::Plumbing,
-                    _ => Role::Caller,
-                };
-                let line = frame_line(page, &allocator.stack[index], role, name_columns, room);
-                page.line(&line)?;
-            }
-            Piece::Gap(frames) => {
-                let text = format!("{:INDENT$}{} {frames} more frames", "", page.ellipsis());
-                page.text(&text, Paint::Faint)?;
-            }
-        }
-    }
-    Ok(())
+        .collect();
+    write_aligned(page, &lines)
 }
 
+/// A line of a stack, as text.
+enum Line {
+    Frame {
+        role: Role,
+        name: String,
+        place: String,
+    },
+    Gap(usize),
+}
+
+/// What a frame is to the allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
     /// Inside of the allocator or what wraps it.
@@ -72,31 +65,56 @@ enum Role {
     Caller,
 }
 
-fn frame_line(
-    page: &Page<'_>,
-    frame: &Frame,
-    role: Role,
-    name_columns: usize,
-    room: usize,
-) -> [Span; 4] {
-    let (marker, name_paint, place_paint) = match role {
-        Role::Plumbing => ("", Paint::Faint, Paint::Faint),
-        Role::Guilty => (page.pointer(), Paint::Guilty, Paint::Guilty),
-        Role::Caller => ("", Paint::Plain, Paint::Faint),
-    };
-    let name = page.clean(&function_label(frame));
-    let name = keep_both_ends(&name, name_columns, page.ellipsis());
-    let place = keep_end(
-        &page.clean(&place_of(frame)),
-        room.saturating_sub(name_columns + 2),
-        page.ellipsis(),
-    );
-    [
-        (" ".repeat(INDENT - 2), Paint::Plain),
-        (pad_right(marker, 2), Paint::Guilty),
-        (pad_right(&name, name_columns + 2), name_paint),
-        (place, place_paint),
-    ]
+impl Role {
+    fn of(index: usize, guilty: Option<usize>) -> Self {
+        match guilty {
+            Some(guilty) if index == guilty => Role::Guilty,
+            Some(guilty) if index < guilty => Role::Plumbing,
+            _ => Role::Caller,
+        }
+    }
+}
+
+/// Writes names and places in two columns. Names may take what the places leave, and three fifths
+/// of the page in any case.
+fn write_aligned(page: &mut Page<'_>, lines: &[Line]) -> io::Result<()> {
+    let ellipsis = page.ellipsis();
+    let room = page.width().saturating_sub(INDENT);
+    let widest_place = lines.iter().map(|line| match line {
+        Line::Frame { place, .. } => columns(place),
+        Line::Gap(_) => 0,
+    });
+    let left_by_places = room.saturating_sub(widest_place.max().unwrap_or_default() + 2);
+    let name_limit = left_by_places.max(room * 3 / 5);
+    let short_name = |name: &str| shorten(name, name_limit, ellipsis);
+    let widest_name = lines.iter().map(|line| match line {
+        Line::Frame { name, .. } => columns(&short_name(name)),
+        Line::Gap(_) => 0,
+    });
+    let name_columns = widest_name.max().unwrap_or_default() + 2;
+    for line in lines {
+        match line {
+            Line::Frame { role, name, place } => {
+                let (marker, name_paint, place_paint) = match role {
+                    Role::Plumbing => ("", Paint::Faint, Paint::Faint),
+                    Role::Guilty => (page.pointer(), Paint::Guilty, Paint::Guilty),
+                    Role::Caller => ("", Paint::Plain, Paint::Faint),
+                };
+                let place = keep_end(place, room.saturating_sub(name_columns), ellipsis);
+                page.line(&[
+                    (" ".repeat(INDENT - 2), Paint::Plain),
+                    (pad_right(marker, 2), Paint::Guilty),
+                    (pad_right(&short_name(name), name_columns), name_paint),
+                    (place, place_paint),
+                ])?;
+            }
+            Line::Gap(frames) => {
+                let text = format!("{:INDENT$}{ellipsis} {frames} more frames", "");
+                page.text(&text, Paint::Faint)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Where a frame is: its source line, else its module; and why it has no name.
@@ -137,9 +155,8 @@ fn pieces(frames: usize, guilty: Option<usize>) -> Vec<Piece> {
     while index < frames {
         let hidden = (index..frames).take_while(|i| !is_shown(*i)).count();
         match hidden {
-            0 => pieces.push(Piece::Frame(index)),
-            // The line that says so would take as much room as the frame.
-            1 => pieces.push(Piece::Frame(index)),
+            // The line that says "1 more frame" would take as much room as the frame.
+            0 | 1 => pieces.push(Piece::Frame(index)),
             _ => pieces.push(Piece::Gap(hidden)),
         }
         index += hidden.max(1);

@@ -2,18 +2,18 @@
 
 use std::io;
 
-use super::LABEL_COLUMNS;
-use super::fit::{columns, pad_left, pad_right};
-use super::labelled;
+use super::fit::{columns, comma_separated, pad_left, pad_right, words};
+use super::history::difference;
 use super::page::{Page, Paint};
+use super::{LABEL_COLUMNS, labelled, plural};
 use crate::report::{LeakDetection, Report, Severity, Summary, Verdict};
-use crate::units::{format_count, format_rate, format_seconds, format_size, format_size_change};
+use crate::units::{format_rate, format_seconds, format_size, format_size_change};
 
 /// One total: its name, the figure, and what is to be said about it.
 struct Row {
     label: &'static str,
     figure: String,
-    detail: String,
+    details: Vec<String>,
 }
 
 pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
@@ -29,52 +29,55 @@ pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         } else {
             Paint::Plain
         };
-        page.line(&[
-            (
-                pad_right(&format!("  {}", row.label), LABEL_COLUMNS),
-                Paint::Faint,
-            ),
-            (pad_left(&row.figure, figure_columns), paint),
-            (format!("  {}", row.detail), Paint::Plain),
-        ])?;
+        let label = pad_right(&format!("  {}", row.label), LABEL_COLUMNS);
+        let figure = pad_left(&row.figure, figure_columns);
+        let front = vec![
+            (label, Paint::Faint),
+            (figure, paint),
+            ("  ".to_owned(), Paint::Plain),
+        ];
+        page.paragraph(front, &row.details, Paint::Plain)?;
     }
-    labelled(page, "verdict", &verdict(&report.leak_detection))
+    labelled(page, "verdict", &words(&verdict(&report.leak_detection)))
 }
 
 fn rows(summary: &Summary, duration_seconds: f64) -> Vec<Row> {
+    let mut allocated = vec![plural(summary.allocated_count, "block")];
+    allocated.extend(throughput(summary.allocated_bytes, duration_seconds));
     let mut rows = vec![
         Row {
             label: "outstanding",
             figure: format_size(summary.outstanding_bytes),
-            detail: format!("{}, {}", blocks(summary.outstanding_count), peak(summary)),
+            details: comma_separated(vec![
+                plural(summary.outstanding_count, "block"),
+                peak(summary),
+            ]),
         },
         Row {
             label: "allocated",
             figure: format_size(summary.allocated_bytes),
-            detail: blocks(summary.allocated_count)
-                + &throughput(summary.allocated_bytes, duration_seconds),
+            details: comma_separated(allocated),
         },
         Row {
             label: "freed",
             figure: format_size(summary.freed_bytes),
-            detail: blocks(summary.freed_count),
+            details: vec![plural(summary.freed_count, "block")],
         },
     ];
     if summary.inherited_count > 0 {
+        let blocks = plural(summary.inherited_count, "block");
         rows.push(Row {
             label: "inherited",
             figure: format_size(summary.inherited_bytes),
-            detail: format!(
-                "{} copied to forked children",
-                blocks(summary.inherited_count)
-            ),
+            details: words(&format!("{blocks} copied to forked children")),
         });
     }
     if summary.discarded_count > 0 {
+        let blocks = plural(summary.discarded_count, "block");
         rows.push(Row {
             label: "discarded",
             figure: format_size(summary.discarded_bytes),
-            detail: format!("{} gone by exec", blocks(summary.discarded_count)),
+            details: words(&format!("{blocks} gone by exec")),
         });
     }
     rows.push(rss(summary));
@@ -82,15 +85,10 @@ fn rows(summary: &Summary, duration_seconds: f64) -> Vec<Row> {
         rows.push(Row {
             label: "unattributed",
             figure: format_size_change(unattributed),
-            detail: "RSS growth beyond what is outstanding".to_owned(),
+            details: words("RSS growth beyond what is outstanding"),
         });
     }
     rows
-}
-
-fn blocks(count: u64) -> String {
-    let noun = if count == 1 { "block" } else { "blocks" };
-    format!("{} {noun}", format_count(count))
 }
 
 fn peak(summary: &Summary) -> String {
@@ -101,12 +99,12 @@ fn peak(summary: &Summary) -> String {
     }
 }
 
-fn throughput(bytes: u64, seconds: f64) -> String {
+fn throughput(bytes: u64, seconds: f64) -> Option<String> {
     if seconds > 0.0 && bytes > 0 {
         let rate = format_rate(bytes as f64 / seconds);
-        format!(", {}", rate.trim_start_matches('+'))
+        Some(rate.trim_start_matches('+').to_owned())
     } else {
-        String::new()
+        None
     }
 }
 
@@ -133,14 +131,8 @@ fn rss(summary: &Summary) -> Row {
     Row {
         label: "RSS",
         figure,
-        detail: details.join(", "),
+        details: comma_separated(details),
     }
-}
-
-/// `now - before`, at the limits of `i64` if it is beyond them.
-pub(super) fn difference(now: u64, before: u64) -> i64 {
-    let magnitude = i64::try_from(now.abs_diff(before)).unwrap_or(i64::MAX);
-    if now >= before { magnitude } else { -magnitude }
 }
 
 fn verdict(leak: &LeakDetection) -> String {

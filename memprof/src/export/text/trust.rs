@@ -2,36 +2,36 @@
 
 use std::io;
 
-use super::fit::keep_end;
-use super::labelled;
+use super::fit::{comma_separated, keep_end, words};
 use super::page::{Page, Paint};
+use super::{labelled, plural};
 use crate::report::{Coverage, Overhead, Quality, SamplingMode};
 use crate::units::{format_count, format_seconds, format_size};
 
 pub(super) fn write(page: &mut Page<'_>, quality: &Quality) -> io::Result<()> {
     let (judgement, paint) = judgement(quality);
     page.paragraph(
-        ("Trust:".to_owned(), Paint::Strong),
-        "Trust: ".len(),
-        &judgement,
+        vec![("Trust: ".to_owned(), Paint::Strong)],
+        &words(&judgement),
         paint,
     )?;
     for (label, text) in limits(quality) {
-        labelled(page, label, &text)?;
+        labelled(page, label, &words(&text))?;
     }
     for (index, coverage) in quality.coverage.iter().enumerate() {
         let label = if index == 0 { "probed" } else { "" };
         let text = describe_coverage(page, coverage);
-        labelled(page, label, &text)?;
+        labelled(page, label, &words(&text))?;
     }
     if quality.coverage.is_empty() {
-        labelled(page, "probed", "no allocator")?;
+        labelled(page, "probed", &words("no allocator"))?;
     }
-    if let Some(cost) = cost(&quality.overhead) {
-        labelled(page, "cost", &cost)?;
+    let cost = cost(&quality.overhead);
+    if !cost.is_empty() {
+        labelled(page, "cost", &comma_separated(cost))?;
     }
     for note in &quality.notes {
-        labelled(page, "note", note)?;
+        labelled(page, "note", &words(note))?;
     }
     Ok(())
 }
@@ -122,7 +122,9 @@ fn limits(quality: &Quality) -> Vec<(&'static str, String)> {
     );
     limit(
         "stacks",
-        quality.truncated_stacks + quality.unwind_errors,
+        quality
+            .truncated_stacks
+            .saturating_add(quality.unwind_errors),
         format!(
             "{} cut short, {}",
             format_count(quality.truncated_stacks),
@@ -168,7 +170,7 @@ fn describe_coverage(page: &Page<'_>, coverage: &Coverage) -> String {
 }
 
 /// What tracing cost the target and the machine, as far as it is known.
-fn cost(overhead: &Overhead) -> Option<String> {
+fn cost(overhead: &Overhead) -> Vec<String> {
     let mut facts = Vec::new();
     if let Some(seconds) = overhead.collector_cpu_seconds {
         facts.push(format!(
@@ -185,15 +187,5 @@ fn cost(overhead: &Overhead) -> Option<String> {
     if let Some(seconds) = overhead.estimated_target_seconds {
         facts.push(format!("about {} in the target", format_seconds(seconds)));
     }
-    if facts.is_empty() {
-        None
-    } else {
-        Some(facts.join(", "))
-    }
-}
-
-/// `1 event`, `2 events`.
-fn plural(count: u64, noun: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{} {noun}{ending}", format_count(count))
+    facts
 }
