@@ -3,3 +3,5 @@
 
 pub mod events;
 pub mod target;
+
+pub mod symbols;
