@@ -10,5 +10,6 @@ pub mod events;
 pub mod live;
 pub mod stacks;
 pub mod pipeline;
+pub mod symbols;
 pub mod report;
 pub mod export;
