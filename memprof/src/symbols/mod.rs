@@ -16,7 +16,7 @@ use self::blazesym::ModuleSymbols;
 pub use self::debug_files::DEBUG_DIRS;
 pub use self::demangle::MAX_NAME_BYTES;
 use self::frame::{Frame, Function, Unknown};
-use crate::target::modules::{AddressSpaces, FrameAddress, Module, ModuleIndex};
+use crate::target::modules::{FrameAddress, Module, ModuleIndex, Modules};
 
 /// Addresses whose functions are remembered; when there are more, all are forgotten.
 pub const MAX_CACHED_ADDRESSES: usize = 1 << 17;
@@ -25,7 +25,8 @@ pub const MAX_HELD_MODULES: usize = 128;
 
 type Found = Result<Arc<[Function]>, Unknown>;
 
-/// Names the frames of stacks, and remembers what it has named. Belongs to one [`AddressSpaces`].
+/// Names the frames of stacks, and remembers what it has named. Belongs to the [`Modules`] of
+/// one run.
 pub struct Symbols {
     debug_dirs: Vec<PathBuf>,
     held: HashMap<ModuleIndex, Result<ModuleSymbols, Unknown>>,
@@ -53,15 +54,15 @@ impl Symbols {
 
     /// The frames of a stack, innermost first; inlined functions become frames of their own, so
     /// there are at least as many as `addresses`.
-    pub fn symbolize(&mut self, spaces: &AddressSpaces, addresses: &[FrameAddress]) -> Vec<Frame> {
+    pub fn symbolize(&mut self, modules: &Modules, addresses: &[FrameAddress]) -> Vec<Frame> {
         let mut frames = Vec::with_capacity(addresses.len());
         for address in addresses {
-            self.frames_of(spaces, address, &mut frames);
+            self.frames_of(modules, address, &mut frames);
         }
         frames
     }
 
-    fn frames_of(&mut self, spaces: &AddressSpaces, address: &FrameAddress, out: &mut Vec<Frame>) {
+    fn frames_of(&mut self, modules: &Modules, address: &FrameAddress, out: &mut Vec<Frame>) {
         let mut frame = Frame {
             pc: address.pc,
             module: None,
@@ -71,7 +72,7 @@ impl Symbols {
         };
         let in_file = address.in_file();
         let Some((index, offset, module)) =
-            in_file.and_then(|(index, offset)| Some((index, offset, spaces.module_at(index)?)))
+            in_file.and_then(|(index, offset)| Some((index, offset, modules.get(index)?)))
         else {
             out.push(frame);
             return;

@@ -216,11 +216,27 @@ struct Space {
     gone: bool,
 }
 
+/// The modules of a run so far. Cheap to clone: what a clone names stays, whoever goes on.
+#[derive(Clone, Default)]
+pub struct Modules(Vec<Arc<Module>>);
+
+impl Modules {
+    /// The module of that name.
+    pub fn get(&self, index: ModuleIndex) -> Option<&Module> {
+        self.0.get(index.0 as usize).map(|module| &**module)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (ModuleIndex, &Module)> {
+        (0..).map(ModuleIndex).zip(self.0.iter().map(|module| &**module))
+    }
+}
+
 /// The mappings of all followed address spaces, and the modules of the whole run.
 #[derive(Default)]
 pub struct AddressSpaces {
     spaces: HashMap<SpaceId, Space>,
-    modules: Vec<Module>,
+    modules: Modules,
     opened: HashMap<Stamp, ModuleIndex>,
     unopened: HashMap<(FileId, Arc<str>), ModuleIndex>,
 }
@@ -302,7 +318,7 @@ impl AddressSpaces {
                         .or_else(|| self.module(pid, mapping, *id, path, *deleted));
                     module.map_or(Place::TooManyModules, |module| {
                         // Without a handle the inode may come to be another file's.
-                        if self.modules[module.0 as usize].file().is_some() {
+                        if self.modules.get(module).is_some_and(|module| module.file().is_some()) {
                             layout.modules.insert(*id, module);
                         }
                         Place::File {
@@ -340,11 +356,11 @@ impl AddressSpaces {
         if let Some(&known) = known {
             return Some(known);
         }
-        if self.modules.len() >= MAX_MODULES {
+        if self.modules.0.len() >= MAX_MODULES {
             return None;
         }
-        let index = ModuleIndex(u32::try_from(self.modules.len()).ok()?);
-        self.modules.push(module);
+        let index = ModuleIndex(u32::try_from(self.modules.0.len()).ok()?);
+        self.modules.0.push(Arc::new(module));
         match stamp {
             Some(stamp) => self.opened.insert(stamp, index),
             None => self.unopened.insert(unopened, index),
@@ -395,14 +411,9 @@ impl AddressSpaces {
         Resolved { frames, missed }
     }
 
-    /// The module of that name.
-    pub fn module_at(&self, index: ModuleIndex) -> Option<&Module> {
-        self.modules.get(index.0 as usize)
-    }
-
     /// All modules of the run so far.
-    pub fn modules(&self) -> impl Iterator<Item = (ModuleIndex, &Module)> {
-        (0..).map(ModuleIndex).zip(&self.modules)
+    pub fn modules(&self) -> &Modules {
+        &self.modules
     }
 }
 
