@@ -18,7 +18,7 @@
 use super::event::{Event, Nanoseconds};
 
 /// How many events a [`Sink`] hears of before the first of them is applied.
-const LOOK_AHEAD: usize = 16;
+const LOOK_AHEAD: usize = 8;
 
 /// Where events go, in order of time. Any `FnMut(Event)` is one.
 pub trait Sink {
