@@ -16,6 +16,7 @@ use super::debug_files::{self, DebugFile};
 use super::demangle::demangle;
 use super::frame::{Function, Unknown};
 use super::plumbing::role_of;
+use super::steady::{bytes_to_copy, steady_copy};
 use crate::target::elf::{ElfError, ElfFacts};
 use crate::target::modules::Module;
 
@@ -29,6 +30,7 @@ pub(super) struct ModuleSymbols {
     facts: ElfFacts,
     /// Where to look, in this order.
     sources: Vec<OneFile>,
+    copied: u64,
 }
 
 struct OneFile {
@@ -102,14 +104,29 @@ impl ModuleSymbols {
             let path = if of_the_system { path } else { fd_path(&file) };
             sources.push(OneFile::new(&path, true, Some(file)));
         }
+        let copied = bytes_to_copy(file).map_err(|_| Unknown::Unreadable)?;
+        let copy = if copied > 0 {
+            Some(steady_copy(file).map_err(|_| Unknown::Unreadable)?)
+        } else {
+            None
+        };
         let debug = &facts.debug;
-        let path = fd_path(file);
+        let path = fd_path(copy.as_ref().unwrap_or(file));
         if debug.inside && !debug.refers_elsewhere && !debug.bomb {
             sources.push(OneFile::new(&path, true, None));
         }
         // Names alone, in case the DWARF is broken or there is none.
-        sources.push(OneFile::new(&path, false, None));
-        Ok(Self { facts, sources })
+        sources.push(OneFile::new(&path, false, copy));
+        Ok(Self {
+            facts,
+            sources,
+            copied,
+        })
+    }
+
+    /// Bytes of memory that a copy of the file takes.
+    pub(super) fn copied(&self) -> u64 {
+        self.copied
     }
 
     /// The functions at a file offset: those inlined there, innermost first, then the real one.
