@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::blazesym::ModuleSymbols;
 use super::*;
 use crate::events::event::{Pid, SpaceId};
+use crate::target::elf::ElfReader;
 
 const SPACE: SpaceId = SpaceId(1);
 
@@ -95,7 +96,9 @@ impl Drop for Running {
 }
 
 /// What a frame shows: name, file name, line, inlined; or why it has no name.
-fn shown(frame: &Frame) -> Result<(&str, &str, u32, bool), Unknown> {
+type Shown<'a> = Result<(&'a str, &'a str, u32, bool), Unknown>;
+
+fn shown(frame: &Frame) -> Shown<'_> {
     let function = frame.function.as_ref().map_err(|why| *why)?;
     let file = function.file.as_deref().unwrap_or("");
     let file = file.rsplit('/').next().unwrap_or("");
@@ -107,7 +110,7 @@ fn shown(frame: &Frame) -> Result<(&str, &str, u32, bool), Unknown> {
     ))
 }
 
-const FULL: [Result<(&str, &str, u32, bool), Unknown>; 3] = [
+const FULL: [Shown<'static>; 3] = [
     Ok(("outer", "source.c", 9, false)),
     Ok(("inner", "source.c", 4, true)),
     Ok(("outer", "source.c", 10, false)),
@@ -356,13 +359,13 @@ fn places_without_a_file_say_why() {
     assert_eq!(frames[1].pc, 0x20);
 }
 
-/// Looks up every executable byte's neighbourhood of a file made of `bytes`: any answer will do.
-fn survive(bytes: &[u8]) {
+/// Looks up addresses of a file made of `bytes`: any answer will do.
+fn survive(bytes: &[u8], file_offsets: &[u64]) {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
     let module = Module::of_file("/nowhere/hostile", file);
     if let Ok(mut symbols) = ModuleSymbols::open(&module, &[]) {
-        for offset in [0, 0x1000, 0x1040, 0x1139, 0x1150, 0x1180, 0x11ff, u64::MAX] {
+        for &offset in file_offsets {
             let _answer = symbols.find(offset);
         }
     }
@@ -372,38 +375,50 @@ fn survive(bytes: &[u8]) {
 fn truncated_and_scrambled_files_do_not_stop_us() {
     let folder = tempfile::tempdir().unwrap();
     let program = compile("gcc", folder.path(), "source.c", SOURCE, &["-O2", "-g"]);
-    let good = std::fs::read(program).unwrap();
+    let good = std::fs::read(&program).unwrap();
+    let file = File::open(program).unwrap();
+    let functions = ElfReader::new(&file)
+        .symbols(&["outer", "main", "here"])
+        .unwrap();
+    assert_eq!(functions.len(), 3);
+    let mut offsets: Vec<u64> = functions.iter().map(|f| f.file_offset + 4).collect();
+    offsets.extend([0, u64::MAX]);
     let started = Instant::now();
     for length in (0..good.len()).step_by(499) {
-        survive(&good[..length]);
+        survive(&good[..length], &offsets);
     }
+    // The DWARF: from the first thing that only it has to the section headers at the end.
+    let compilation = good.windows(7).position(|text| text == b"GNU C17");
+    let dwarf = compilation.unwrap_or(good.len() / 4).min(good.len() / 4);
     // xorshift64 (Marsaglia 2003).
     let mut state = 0x0123_4567_89ab_cdef_u64;
-    for round in 0..150 {
+    for round in 0..ROUNDS {
+        let (start, span) = match round % 3 {
+            0 => (0, 0x400),
+            1 => (dwarf, good.len() - dwarf),
+            _ => (good.len() - 0x900, 0x900),
+        };
         let mut bad = good.clone();
-        for _ in 0..20 {
+        for _ in 0..=round % 12 {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            // Headers, the DWARF and tables in the second half, and anywhere.
-            let (start, span) = match round % 3 {
-                0 => (0, 0x400),
-                1 => (good.len() / 2, good.len() / 2),
-                _ => (0, good.len()),
-            };
             let place = start + usize::try_from(state >> 16).unwrap() % span;
             bad[place] = (state >> 8) as u8;
         }
-        survive(&bad);
+        survive(&bad, &offsets);
     }
     assert!(started.elapsed() < Duration::from_secs(60));
 }
+
+/// Scrambled files of one test run.
+const ROUNDS: usize = 300;
 
 #[test]
 fn a_broken_file_does_not_spoil_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let program = compile("gcc", folder.path(), "source.c", SOURCE, &["-O2", "-g"]);
-    survive(b"\x7fELF\x02\x01\x01 and nothing more");
+    survive(b"\x7fELF\x02\x01\x01 and nothing more", &[0]);
     let running = Running::start(&program, 2);
     let (spaces, addresses) = running.resolve();
     let frames = Symbols::default().symbolize(&spaces, &addresses);
