@@ -7,6 +7,7 @@ mod demangle;
 pub mod frame;
 pub mod guilty;
 mod plumbing;
+mod steady;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -23,6 +24,9 @@ pub const MAX_CACHED_ADDRESSES: usize = 1 << 17;
 /// Modules whose symbols are held in memory at a time; when there are more, all are let go.
 pub const MAX_HELD_MODULES: usize = 128;
 
+/// Memory for copies of files that their owners could truncate; when it is full, all are let go.
+pub const MAX_COPIED_BYTES: u64 = 1 << 30;
+
 type Found = Result<Arc<[Function]>, Unknown>;
 
 /// Names the frames of stacks, and remembers what it has named. Belongs to the [`Modules`] of
@@ -30,6 +34,7 @@ type Found = Result<Arc<[Function]>, Unknown>;
 pub struct Symbols {
     debug_dirs: Vec<PathBuf>,
     held: HashMap<ModuleIndex, Result<ModuleSymbols, Unknown>>,
+    copied_bytes: u64,
     paths: HashMap<ModuleIndex, Arc<str>>,
     cache: HashMap<(ModuleIndex, u64), Found>,
 }
@@ -47,6 +52,7 @@ impl Symbols {
         Self {
             debug_dirs,
             held: HashMap::new(),
+            copied_bytes: 0,
             paths: HashMap::new(),
             cache: HashMap::new(),
         }
@@ -101,12 +107,7 @@ impl Symbols {
         if let Some(found) = self.cache.get(&(index, offset)) {
             return found.clone();
         }
-        if self.held.len() >= MAX_HELD_MODULES && !self.held.contains_key(&index) {
-            self.held.clear();
-        }
-        let symbols = self.held.entry(index);
-        let symbols = symbols.or_insert_with(|| ModuleSymbols::open(module, &self.debug_dirs));
-        let found = match symbols {
+        let found = match self.hold(index, module) {
             Ok(symbols) => symbols.find(offset).map(Arc::from),
             Err(why) => Err(*why),
         };
@@ -116,4 +117,22 @@ impl Symbols {
         self.cache.insert((index, offset), found.clone());
         found
     }
+
+    /// The symbols of a module, opened if they are not. The limit on
+    /// copies may be passed by the last one.
+    fn hold(&mut self, index: ModuleIndex, module: &Module) -> &mut Result<ModuleSymbols, Unknown> {
+        let full = self.held.len() >= MAX_HELD_MODULES || self.copied_bytes > MAX_COPIED_BYTES;
+        if full && !self.held.contains_key(&index) {
+            self.held.clear();
+            self.copied_bytes = 0;
+        }
+        self.held.entry(index).or_insert_with(|| {
+            let symbols = ModuleSymbols::open(module, &self.debug_dirs);
+            self.copied_bytes += symbols.as_ref().map_or(0, ModuleSymbols::copied);
+            symbols
+        })
+    }
 }
+
+#[cfg(test)]
+mod tests;
