@@ -103,10 +103,15 @@ impl TraceConfig {
         } else {
             Children::Ignored
         };
-        let duration = args.duration.as_deref().map(|text| time("--duration", text));
+        let duration = args
+            .duration
+            .as_deref()
+            .map(|text| time("--duration", text));
         let duration = duration.transpose()?;
         if duration.is_some_and(|duration| duration.is_zero()) {
-            return Err(bad_input!("--duration 0 traces nothing: give a time such as 30s"));
+            return Err(bad_input!(
+                "--duration 0 traces nothing: give a time such as 30s"
+            ));
         }
         let interval = time("--interval", &args.interval)?;
         if interval < SHORTEST_INTERVAL {
@@ -162,18 +167,12 @@ pub fn doctor_pid(args: &DoctorArgs) -> Result<Option<Pid>> {
     args.pid.as_deref().map(pid).transpose()
 }
 
-fn target(
-    pids: Vec<String>,
-    words: Vec<OsString>,
-    user: Option<String>,
-) -> Result<TargetChoice> {
+fn target(pids: Vec<String>, words: Vec<OsString>, user: Option<String>) -> Result<TargetChoice> {
     match (pids.is_empty(), words.is_empty()) {
         (false, false) => Err(bad_input!(
             "--pid and -- COMMAND are two kinds of target: give one of them"
         )),
-        (true, true) => Err(bad_input!(
-            "nothing to trace: give --pid PID or -- COMMAND"
-        )),
+        (true, true) => Err(bad_input!("nothing to trace: give --pid PID or -- COMMAND")),
         (true, false) => Ok(TargetChoice::Command { words, user }),
         (false, true) if user.is_some() => Err(bad_input!(
             "--user is for a launched command: give -- COMMAND, or leave --user out"

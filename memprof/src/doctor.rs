@@ -76,12 +76,21 @@ fn finding(subject: impl Into<String>, result: Result<String, Problem>) -> Findi
 }
 
 fn print(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> {
-    let width = findings.iter().map(|one| one.subject.len()).max().unwrap_or(0);
+    let width = findings
+        .iter()
+        .map(|one| one.subject.len())
+        .max()
+        .unwrap_or(0);
     for Finding { subject, result } in findings {
         match result {
             Ok(what) => writeln!(out, "ok    {subject:width$}  {}", plain(what))?,
             Err(Problem { what, cure }) => {
-                writeln!(out, "WRONG {subject:width$}  {}: {}", plain(what), plain(cure))?;
+                writeln!(
+                    out,
+                    "WRONG {subject:width$}  {}: {}",
+                    plain(what),
+                    plain(cure)
+                )?;
             }
         }
     }
@@ -101,7 +110,10 @@ fn kernel() -> Result<String, Problem> {
             format!("boot {major}.{minor} or newer"),
         )),
         _ if host.arch != "x86_64" => Err(problem(
-            format!("{} is an architecture that memprof does not know", host.arch),
+            format!(
+                "{} is an architecture that memprof does not know",
+                host.arch
+            ),
             "trace on x86_64",
         )),
         _ => Ok(format!(

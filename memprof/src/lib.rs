@@ -13,5 +13,8 @@ pub mod pipeline;
 pub mod symbols;
 pub mod report;
 pub mod export;
+pub mod host;
+pub mod doctor;
 pub mod cli;
 pub mod config;
+pub mod session;

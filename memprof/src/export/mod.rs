@@ -51,15 +51,16 @@ struct Entry {
     make: fn(Style) -> Box<dyn Exporter>,
     writes_intervals: bool,
     wants_every_stack: bool,
+    whole_by_line: bool,
 }
 
 /// Every format that exists; the first is the default.
 #[rustfmt::skip]
 static FORMATS: [Entry; 4] = [
-    Entry { name: "text", make: |style| Box::new(text::Text::new(style)), writes_intervals: true, wants_every_stack: false },
-    Entry { name: "json", make: |_| Box::new(json::Json), writes_intervals: false, wants_every_stack: false },
-    Entry { name: "jsonl", make: |_| Box::new(jsonl::JsonLines), writes_intervals: true, wants_every_stack: false },
-    Entry { name: "folded", make: |_| Box::new(folded::Folded), writes_intervals: false, wants_every_stack: true },
+    Entry { name: "text", make: |style| Box::new(text::Text::new(style)), writes_intervals: true, wants_every_stack: false, whole_by_line: false },
+    Entry { name: "json", make: |_| Box::new(json::Json), writes_intervals: false, wants_every_stack: false, whole_by_line: false },
+    Entry { name: "jsonl", make: |_| Box::new(jsonl::JsonLines), writes_intervals: true, wants_every_stack: false, whole_by_line: true },
+    Entry { name: "folded", make: |_| Box::new(folded::Folded), writes_intervals: false, wants_every_stack: true, whole_by_line: false },
 ];
 
 /// An output format that exists. Read it from its name.
@@ -85,6 +86,11 @@ impl Format {
     /// Whether [`Exporter::interval`] writes anything: else no report need be made for it.
     pub fn writes_intervals(self) -> bool {
         self.0.writes_intervals
+    }
+
+    /// Whether each line stands for itself, so that a reader of the file needs no end of it.
+    pub fn is_whole_by_line(self) -> bool {
+        self.0.whole_by_line
     }
 
     /// Whether the format is about all stacks: `top_allocators` should then hold every one, not

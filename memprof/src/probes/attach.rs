@@ -11,7 +11,7 @@ use anyhow::Result;
 
 use super::{
     kernel_side::{KernelSide, Scope},
-    plan::{Definition, plan, wanted_symbols},
+    plan::{Definition, Plan, plan, wanted_symbols},
 };
 use crate::{
     identity::Pid,
@@ -110,6 +110,35 @@ impl Probed {
     }
 }
 
+/// What would be probed in `pid`, by path, without probing it.
+///
+/// # Errors
+/// If the process's mappings cannot be read.
+pub fn survey(pid: Pid) -> Result<Vec<(String, Plan)>> {
+    let mut seen = Vec::new();
+    let mut found = Vec::new();
+    for mapping in Mappings::read(pid)?.iter() {
+        let Backing::File { id, path, .. } = &mapping.backing else {
+            continue;
+        };
+        if !mapping.executable || is_loader(path) || seen.contains(id) {
+            continue;
+        }
+        seen.push(*id);
+        if let Ok(file) = open_mapped_file(pid, mapping)
+            && let Some(plan) = plan_file(&ElfReader::new(&file))
+        {
+            found.push((path.to_string(), plan));
+        }
+    }
+    Ok(found)
+}
+
+fn plan_file(reader: &ElfReader<'_>) -> Option<Plan> {
+    let wanted: Vec<&str> = wanted_symbols().collect();
+    plan(&definitions(reader.symbols(&wanted).ok()?))
+}
+
 /// The loader of older C libraries defines a `malloc` of its own, for itself alone.
 fn is_loader(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
@@ -128,9 +157,7 @@ fn probe_file(
     let file = open_mapped_file(pid, mapping).ok()?;
     let reader = ElfReader::new(&file);
     found.go |= reader.facts().is_ok_and(|facts| facts.go);
-    let wanted: Vec<&str> = wanted_symbols().collect();
-    let definitions = definitions(reader.symbols(&wanted).ok()?);
-    let plan = plan(&definitions)?;
+    let plan = plan_file(&reader)?;
     let mut coverage = Coverage {
         module: path.to_owned(),
         allocator: allocator_name(path),

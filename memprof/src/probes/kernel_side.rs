@@ -6,8 +6,6 @@ use std::{
     num::NonZeroU32,
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -39,9 +37,6 @@ const TRACEPOINTS: [(&str, &str); 3] = [
     ("process_executed", "sched_process_exec"),
     ("thread_exited", "sched_process_exit"),
 ];
-
-/// Threads that take probes out side by side: the kernel waits about 0.1 s for each.
-const DETACHING_THREADS: usize = 16;
 
 /// A plain type of `memprof-common` on its way into a map.
 #[repr(transparent)]
@@ -246,30 +241,12 @@ impl KernelSide {
         self.links.len()
     }
 
-    /// Closes the gate, then takes the probes out, several at a time; `progress` is told how many
-    /// are left before each.
-    pub fn detach(mut self, progress: impl Fn(usize) + Sync) {
+    /// Closes the gate, then takes the probes out. The kernel takes about 0.1 s for each, one
+    /// after the other, whoever asks.
+    pub fn detach(mut self) {
         // The probes go whether or not the gate could be closed.
         let _ = self.close_gate();
-        let links = std::mem::take(&mut self.links);
-        let left = AtomicUsize::new(links.len());
-        let share = links.len().div_ceil(DETACHING_THREADS).max(1);
-        let mut links = links.into_iter();
-        thread::scope(|scope| {
-            loop {
-                let part: Vec<UProbeLink> = links.by_ref().take(share).collect();
-                if part.is_empty() {
-                    break;
-                }
-                let (left, progress) = (&left, &progress);
-                scope.spawn(move || {
-                    for link in part {
-                        progress(left.fetch_sub(1, Ordering::Relaxed));
-                        drop(link);
-                    }
-                });
-            }
-        });
+        self.links.clear();
     }
 }
 

@@ -52,7 +52,13 @@ pub fn extract(
 ) -> Extract {
     let mut sites = state.pipeline.snapshot(now, filter).sites;
     sites.retain(|site| is_shown(site, sort));
-    sites.sort_by_key(|site| (std::cmp::Reverse(sort_key(site, sort)), site.space, site.site));
+    sites.sort_by_key(|site| {
+        (
+            std::cmp::Reverse(sort_key(site, sort)),
+            site.space,
+            site.site,
+        )
+    });
     sites.truncate(top);
     let sites = sites
         .into_iter()
@@ -100,7 +106,11 @@ fn by_process(state: &State) -> Vec<ProcessTotals> {
         .processes()
         .filter_map(|process| {
             let pid = process.pid?;
-            let known = state.processes.iter().rev().find(|one| one.facts.pid == pid);
+            let known = state
+                .processes
+                .iter()
+                .rev()
+                .find(|one| one.facts.pid == pid);
             Some(ProcessTotals {
                 pid: pid.0,
                 comm: known.and_then(|one| one.facts.comm.clone()),

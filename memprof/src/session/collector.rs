@@ -25,7 +25,7 @@ use crate::{
     events::{
         decode::decode,
         event::{Event, What},
-        order::Order,
+        order::{Order, Sink},
         ring::{BatchEnd, Ring},
     },
     identity::{Nanoseconds, Pid, SpaceId, StackId},
@@ -124,6 +124,34 @@ impl State {
         newest_first.find(|process| process.facts.pid == pid && !process.ended)
     }
 
+    /// Where the frames of a new stack are, reading the process's mappings again if need be.
+    fn resolve(&mut self, space: SpaceId, now: Nanoseconds, pcs: &[u64]) -> Box<[FrameAddress]> {
+        let resolved = self.spaces.resolve(space, pcs);
+        if resolved.missed == 0 {
+            return resolved.frames.into();
+        }
+        let last = self.reread.entry(space).or_insert(0);
+        if now.saturating_sub(*last) < REREAD_PERIOD {
+            return resolved.frames.into();
+        }
+        *last = now;
+        let member = self
+            .pipeline
+            .processes()
+            .find(|process| process.space == space)
+            .and_then(|process| process.pid);
+        if let Some(pid) = member {
+            let _ = self.spaces.observe(space, pid);
+        }
+        self.spaces.resolve(space, pcs).frames.into()
+    }
+}
+
+impl Sink for State {
+    fn expect(&self, event: &Event) {
+        self.pipeline.expect(event);
+    }
+
     fn apply(&mut self, event: Event) {
         match &event.what {
             What::Alloc { .. } | What::Free { .. } => {}
@@ -165,33 +193,6 @@ impl State {
         if exit && self.living.is_empty() {
             let _ = self.notices.send(Notice::AllEnded);
         }
-    }
-
-    /// Where the frames of a new stack are, reading the process's mappings again if need be.
-    fn resolve(
-        &mut self,
-        space: SpaceId,
-        now: Nanoseconds,
-        pcs: &[u64],
-    ) -> Box<[FrameAddress]> {
-        let resolved = self.spaces.resolve(space, pcs);
-        if resolved.missed == 0 {
-            return resolved.frames.into();
-        }
-        let last = self.reread.entry(space).or_insert(0);
-        if now.saturating_sub(*last) < REREAD_PERIOD {
-            return resolved.frames.into();
-        }
-        *last = now;
-        let member = self
-            .pipeline
-            .processes()
-            .find(|process| process.space == space)
-            .and_then(|process| process.pid);
-        if let Some(pid) = member {
-            let _ = self.spaces.observe(space, pid);
-        }
-        self.spaces.resolve(space, pcs).frames.into()
     }
 }
 
@@ -283,7 +284,10 @@ impl Reader {
             let fd: BorrowedFd<'_> = map.fd.as_fd();
             let ring = Ring::map(fd, map.bytes).context("cannot map a ring")?;
             // Edge-triggered: a ring that holds something is not an event, the wakeup is.
-            waker.add(fd, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0))?;
+            waker.add(
+                fd,
+                EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0),
+            )?;
             sources.push(Source { ring, last: 0 });
         }
         Ok(Self {
@@ -301,7 +305,7 @@ impl Reader {
             let stopping = stop.load(Ordering::Acquire);
             let drained = self.poll(state);
             if stopping && drained {
-                self.order.flush(|event| state.lock().apply(event));
+                self.order.flush(&mut *state.lock());
                 return;
             }
             if drained {
@@ -337,7 +341,7 @@ impl Reader {
         }
         let mut state = state.lock();
         state.undecodable += undecodable;
-        self.order.release(watermark, |event| state.apply(event));
+        self.order.release(watermark, &mut *state);
         drained
     }
 }

@@ -80,7 +80,11 @@ fn say_start(config: &TraceConfig, targets: &Targets, tracer: &mut Tracer) {
              allocators pays a trap a call (--no-children avoids it)"
         );
     }
-    if targets.held.as_ref().is_some_and(|held| held.constructors_ran) {
+    if targets
+        .held
+        .as_ref()
+        .is_some_and(|held| held.constructors_ran)
+    {
         eprintln!(
             "memprof: the loader has no {}: allocations of libraries' constructors are missed",
             "_dl_debug_state"

@@ -10,7 +10,11 @@ use std::{
 use anyhow::Result;
 use tempfile::NamedTempFile;
 
-use crate::{bad_input, config::Destination, export::Style};
+use crate::{
+    bad_input,
+    config::Destination,
+    export::{Format, Style},
+};
 
 /// Columns where nobody tells how many there are.
 const DEFAULT_WIDTH: usize = 100;
@@ -22,8 +26,13 @@ pub enum Output {
     /// Standard output: reports as they come.
     Standard,
     /// Beside the file that it will be.
-    Pending { file: NamedTempFile, path: PathBuf },
-    /// A device or pipe, which is written to as it is.
+    Pending {
+        /// Taken when it is put in its place.
+        file: Option<NamedTempFile>,
+        /// Its place.
+        path: PathBuf,
+    },
+    /// A device or pipe, or a file of reports that are whole line by line: written as they come.
     Direct(File),
 }
 
@@ -32,7 +41,7 @@ impl Output {
     ///
     /// # Errors
     /// Bad input if it cannot be written.
-    pub fn open(destination: &Destination) -> Result<Self> {
+    pub fn open(destination: &Destination, format: Format) -> Result<Self> {
         let path = match destination {
             Destination::StandardOutput => return Ok(Self::Standard),
             Destination::File(path) => path,
@@ -49,6 +58,9 @@ impl Output {
                 let file = OpenOptions::new().write(true).open(path);
                 Ok(Self::Direct(file.map_err(refused)?))
             }
+            _ if format.is_whole_by_line() => {
+                Ok(Self::Direct(File::create(path).map_err(refused)?))
+            }
             _ => {
                 let directory = match path.parent() {
                     Some(parent) if parent != Path::new("") => parent,
@@ -60,13 +72,16 @@ impl Output {
                     .tempfile_in(directory)
                     .map_err(refused)?;
                 let path = path.clone();
-                Ok(Self::Pending { file, path })
+                Ok(Self::Pending {
+                    file: Some(file),
+                    path,
+                })
             }
         }
     }
 
     /// Whether somebody reads along, so that a report before the last makes sense.
-    pub fn is_live(&self) -> bool {
+    pub fn takes_intervals(&self) -> bool {
         !matches!(self, Self::Pending { .. })
     }
 
@@ -95,24 +110,25 @@ impl Output {
     ) -> io::Result<()> {
         match self {
             Self::Standard => through(io::stdout().lock(), write),
-            Self::Pending { file, .. } => through(file.as_file(), write),
+            Self::Pending { file, .. } => match file {
+                Some(file) => through(file.as_file(), write),
+                None => Err(io::ErrorKind::NotFound.into()),
+            },
             Self::Direct(file) => through(file, write),
         }
     }
 
-    /// Puts a file in its place.
+    /// Puts a file in its place, after the last write.
     ///
     /// # Errors
     /// If it can't be renamed.
-    pub fn finish(self) -> io::Result<()> {
-        match self {
-            Self::Standard | Self::Direct(_) => Ok(()),
-            Self::Pending { file, path } => {
-                file.as_file().sync_all()?;
-                file.persist(path)?;
-                Ok(())
-            }
+    pub fn finish(&mut self) -> io::Result<()> {
+        if let Self::Pending { file, path } = self
+            && let Some(file) = file.take()
+        {
+            file.persist(path)?;
         }
+        Ok(())
     }
 }
 

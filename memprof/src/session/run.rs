@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use memprof_common::counters::Counter;
 use nix::{
     sys::{
         resource::{UsageWho, getrusage},
@@ -30,7 +31,7 @@ use super::{
 };
 use crate::{
     config::{TargetChoice, TraceConfig},
-    export::Exporter,
+    export::{Exporter, Format},
     host,
     identity::{Nanoseconds, Pid},
     report::{
@@ -50,7 +51,7 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) enum Ended {
     /// The user, by signal.
-    Told(Signal),
+    Told,
     /// `--duration`.
     TimeIsUp,
     /// Every followed process has ended.
@@ -136,13 +137,16 @@ impl Run {
         reports.reset();
         let mut looks = interval(LOOK_PERIOD);
         looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let deadline = self.config.duration.map(|duration| Instant::now() + duration);
+        let deadline = self
+            .config
+            .duration
+            .map(|duration| Instant::now() + duration);
         loop {
             tokio::select! {
                 biased;
                 Some(signal) = signals.recv() => {
                     self.await_command(signal, &mut notices).await;
-                    return Ended::Told(signal);
+                    return Ended::Told;
                 }
                 () = async { sleep_until(deadline.unwrap_or_else(Instant::now)).await },
                     if deadline.is_some() => return Ended::TimeIsUp,
@@ -167,11 +171,7 @@ impl Run {
     }
 
     /// Ctrl-C reaches a launched command too: its end is part of the report.
-    async fn await_command(
-        &mut self,
-        signal: Signal,
-        notices: &mut UnboundedReceiver<Notice>,
-    ) {
+    async fn await_command(&mut self, signal: Signal, notices: &mut UnboundedReceiver<Notice>) {
         if signal != Signal::SIGINT || self.command.is_none() {
             return;
         }
@@ -208,8 +208,9 @@ impl Run {
     /// Whether every target is gone, though the kernel side has not said so: its word was lost.
     fn all_gone(&self) -> bool {
         let lost = self
-            .tracer_counters()
-            .is_ok_and(|counters| counters[memprof_common::counters::Counter::LostProcess as usize] > 0);
+            .tracer
+            .counters()
+            .is_ok_and(|counters| counters[Counter::LostProcess as usize] > 0);
         lost && {
             let state = self.shared.lock();
             state
@@ -219,16 +220,12 @@ impl Run {
         }
     }
 
-    fn tracer_counters(&self) -> Result<memprof_common::counters::Counters> {
-        self.tracer.counters()
-    }
-
     /// The end of an interval: a point of the timeline, and a report if somebody reads along.
     fn interval_report(&mut self) -> io::Result<()> {
         self.look();
         let wanted = self.config.format.writes_intervals()
             && self.output.takes_intervals()
-            && !(self.config.quiet && self.output.is_for_people(self.config.format));
+            && !(self.config.quiet && self.config.format == Format::default());
         if !wanted {
             let point = {
                 let state = self.shared.lock();
@@ -244,7 +241,7 @@ impl Run {
 
     /// Everything so far, as a report.
     fn report(&mut self) -> Result<Report> {
-        let counters = self.tracer_counters()?;
+        let counters = self.tracer.counters()?;
         let top = if self.config.format.wants_every_stack() {
             usize::MAX
         } else {
@@ -265,8 +262,7 @@ impl Run {
         let elapsed = now.saturating_sub(self.start) as f64 / 1e9;
         self.timeline
             .push(point(self.start, &extract.summary, self.resident));
-        let top_allocators =
-            assemble::name(&extract, &mut self.symbols, &self.skips, now, elapsed);
+        let top_allocators = assemble::name(&extract, &mut self.symbols, &self.skips, now, elapsed);
         let mut quality = extract.quality.clone();
         assemble::count_frames(&top_allocators, &mut quality);
         quality.coverage = self.tracer.probed().flat_map(assemble::coverage).collect();
@@ -375,12 +371,11 @@ impl Run {
 }
 
 fn detach(tracer: Tracer, quiet: bool) {
-    let mut side = tracer.into_side();
+    let side = tracer.into_side();
     let probes = side.probes();
     if !quiet {
         eprintln!("memprof: detaching {probes} probes");
     }
-    let _ = side.close_gate();
     side.detach();
 }
 
@@ -393,11 +388,7 @@ fn shell_status(status: ExitStatus) -> u8 {
     code.map_or(1, |code| code as u8)
 }
 
-fn summary(
-    totals: &crate::pipeline::Summary,
-    start: Nanoseconds,
-    resident: Resident,
-) -> Summary {
+fn summary(totals: &crate::pipeline::Summary, start: Nanoseconds, resident: Resident) -> Summary {
     let sums = &totals.totals;
     let growth = match (resident.start, resident.last) {
         (Some(start), Some(last)) => Some(last as i64 - start as i64),

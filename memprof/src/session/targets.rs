@@ -3,6 +3,7 @@
 use std::{collections::HashMap, path::Path};
 
 use anyhow::Result;
+use memprof_common::counters::Counters;
 
 use super::collector::State;
 use crate::{
@@ -51,8 +52,9 @@ impl Targets {
                     Destination::File(_) => ChildOutput::Inherited,
                 };
                 let held = launch(words, user.as_deref(), output)?;
-                let facts = ProcessFacts::read(held.pid())
-                    .ok_or_else(|| bad_input!("the command was killed before it could be traced"))?;
+                let facts = ProcessFacts::read(held.pid()).ok_or_else(|| {
+                    bad_input!("the command was killed before it could be traced")
+                })?;
                 Ok(Self {
                     processes: vec![facts],
                     held: Some(held),
@@ -93,7 +95,8 @@ impl Tracer {
     /// Bad input if one of them has no allocator that memprof knows.
     pub fn follow(&mut self, targets: &Targets) -> Result<()> {
         for facts in &targets.processes {
-            self.spaces.push(self.side.follow(facts.pid, self.children)?);
+            self.spaces
+                .push(self.side.follow(facts.pid, self.children)?);
             let found = self.look_at(facts.pid)?;
             if found.allocators == 0 {
                 return Err(no_allocator(facts, found));
@@ -127,6 +130,14 @@ impl Tracer {
         self.probed.values()
     }
 
+    /// What the kernel side has counted so far.
+    ///
+    /// # Errors
+    /// If the kernel refuses the read.
+    pub fn counters(&self) -> Result<Counters> {
+        self.side.counters()
+    }
+
     /// The kernel side.
     pub fn side(&mut self) -> &mut KernelSide {
         &mut self.side
@@ -139,7 +150,12 @@ impl Tracer {
 }
 
 fn no_allocator(facts: &ProcessFacts, found: Found) -> anyhow::Error {
-    let name = facts.comm.as_deref().unwrap_or("?").escape_debug().to_string();
+    let name = facts
+        .comm
+        .as_deref()
+        .unwrap_or("?")
+        .escape_debug()
+        .to_string();
     let pid = facts.pid.0;
     if found.go {
         return bad_input!(

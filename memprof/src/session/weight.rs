@@ -1,10 +1,6 @@
 //! What the targets weigh over time: resident memory, and the timeline of the report.
 
-use crate::{
-    identity::Pid,
-    report::TimelinePoint,
-    target::process::resident_bytes,
-};
+use crate::{identity::Pid, report::TimelinePoint, target::process::resident_bytes};
 
 /// Points of a timeline; when there are more, every second one goes and the rest stand for twice
 /// the time.

@@ -32,16 +32,14 @@ use crate::{bad_input, identity::Pid};
 
 /// The loader's hook for debuggers, in glibc and musl.
 const LOADER_HOOK: &str = "_dl_debug_state";
-/// glibc's state of the list of libraries.
-const LOADER_STATE: &str = "_r_debug";
-/// Offset of `r_state` in `struct r_debug`; 0 there is `RT_CONSISTENT` (`link.h`).
-const STATE_OFFSET: u64 = 24;
+/// glibc's loader calls its hook before it maps the libraries, and again when it has.
+const GLIBC_HOOK_CALLS: u32 = 2;
+/// musl's calls it once, when it has.
+const MUSL_HOOK_CALLS: u32 = 1;
 /// Address of the program's entry point in the auxiliary vector (`elf.h`).
 const AT_ENTRY: u64 = 9;
 /// The breakpoint instruction of x86-64.
 const BREAKPOINT: i64 = 0xcc;
-/// Hits of the hook before the target is let go: the loader calls it twice.
-const MAX_HOOK_HITS: u32 = 16;
 
 /// Where the command's standard output goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,10 +168,10 @@ fn hold(child: Child) -> Result<Held> {
     Ok(held)
 }
 
-/// Where to stop, and the word that tells whether the loader is done, if there is one.
+/// Where to stop, and the how manieth time.
 struct Hook {
     address: u64,
-    state: Option<u64>,
+    calls: u32,
     constructors_ran: bool,
 }
 
@@ -184,24 +182,19 @@ fn run_to_libraries(pid: RawPid) -> Result<bool> {
     };
     let address = hook.address as ptrace::AddressType;
     let original = ptrace::read(pid, address).context("cannot read the loader's code")?;
-    for _ in 0..MAX_HOOK_HITS {
+    for call in 1..=hook.calls {
         ptrace::write(pid, address, (original & !0xff) | BREAKPOINT)?;
         run_to_trap(pid)?;
         ptrace::write(pid, address, original)?;
         let mut registers = ptrace::getregs(pid)?;
         registers.rip = hook.address;
         ptrace::setregs(pid, registers)?;
-        let loaded = match hook.state {
-            None => true,
-            Some(state) => ptrace::read(pid, state as ptrace::AddressType)? as i32 == 0,
-        };
-        if loaded {
-            return Ok(hook.constructors_ran);
+        if call < hook.calls {
+            ptrace::step(pid, None)?;
+            expect_trap(pid, waitpid(pid, None)?)?;
         }
-        ptrace::step(pid, None)?;
-        expect_trap(pid, waitpid(pid, None)?)?;
     }
-    Ok(false)
+    Ok(hook.constructors_ran)
 }
 
 /// Lets the process run to the breakpoint; signals on the way are delivered.
@@ -241,7 +234,7 @@ fn find_hook(pid: RawPid) -> Result<Option<Hook>> {
         Some(hook) => hook,
         None => Hook {
             address: entry_point(pid)?,
-            state: None,
+            calls: 1,
             constructors_ran: true,
         },
     }))
@@ -266,14 +259,14 @@ fn loader_hook(pid: RawPid, interpreter: &str) -> Result<Option<Hook>> {
     };
     let first = reader.facts()?.segments.first().map_or(0, |s| s.address);
     let bias = base.wrapping_sub(first);
-    let symbols = reader.symbols(&[LOADER_HOOK, LOADER_STATE])?;
-    let address_of = |name: &str| {
-        let symbol = symbols.iter().find(|symbol| symbol.name == name)?;
-        Some(symbol.address.wrapping_add(bias))
+    let calls = if interpreter.contains("/ld-musl") {
+        MUSL_HOOK_CALLS
+    } else {
+        GLIBC_HOOK_CALLS
     };
-    Ok(address_of(LOADER_HOOK).map(|address| Hook {
-        address,
-        state: address_of(LOADER_STATE).map(|state| state.wrapping_add(STATE_OFFSET)),
+    Ok(reader.symbols(&[LOADER_HOOK])?.first().map(|hook| Hook {
+        address: hook.address.wrapping_add(bias),
+        calls,
         constructors_ran: false,
     }))
 }

@@ -144,7 +144,9 @@ impl Modules {
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (ModuleIndex, &Module)> {
-        (0..).map(ModuleIndex).zip(self.0.iter().map(|module| &**module))
+        (0..)
+            .map(ModuleIndex)
+            .zip(self.0.iter().map(|module| &**module))
     }
 }
 
@@ -234,7 +236,11 @@ impl AddressSpaces {
                         .or_else(|| self.module(pid, mapping, *id, path, *deleted));
                     module.map_or(Place::TooManyModules, |module| {
                         // Without a handle the inode may come to be another file's.
-                        if self.modules.get(module).is_some_and(|module| module.file().is_some()) {
+                        if self
+                            .modules
+                            .get(module)
+                            .is_some_and(|module| module.file().is_some())
+                        {
                             layout.modules.insert(*id, module);
                         }
                         Place::File {
