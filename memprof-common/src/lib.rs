@@ -8,3 +8,4 @@ pub mod allocator;
 pub mod counters;
 pub mod event;
 pub mod settings;
+pub mod unwind;
