@@ -6,6 +6,7 @@ pub mod units;
 pub mod identity;
 pub mod target;
 pub mod probes;
+pub mod unwind;
 pub mod events;
 pub mod live;
 pub mod stacks;

@@ -8,6 +8,7 @@ mod bounded;
 mod symbol_table;
 #[cfg(test)]
 mod tests;
+mod unwind_section;
 
 use std::cell::Cell;
 use std::fmt;
@@ -20,6 +21,7 @@ use object::read::{ReadCache, ReadRef};
 
 use self::bounded::{Bounded, Pread};
 use self::symbol_table::Search;
+pub use self::unwind_section::{MAX_UNWIND_BYTES, UnwindSection, unwind_section_of_image};
 
 /// Bytes that one [`ElfReader`] reads in all before it calls the file broken. The largest symbol
 /// tables in use (browsers with full symbols) take a few hundred MiB.
@@ -229,21 +231,17 @@ impl<'file> ElfReader<'file> {
         Ok(search.finish())
     }
 
+    /// The unwind information of an x86-64 file; `None` if it has none.
+    pub fn unwind_section(&self) -> Result<Option<UnwindSection<'_>>, ElfError> {
+        let (header, data) = self.header()?;
+        unwind_section::find(header, data)
+    }
+
     fn header(&self) -> Result<(&Header, Bounded<'_, 'file>), ElfError> {
-        let data = Bounded {
+        parse_header(Bounded {
             cache: &self.cache,
             budget: &self.budget,
-        };
-        let magic = data.read_bytes_at(0, 6).map_err(|()| ElfError::NotElf)?;
-        if magic.get(..4) != Some(&elf::ELFMAG) {
-            return Err(ElfError::NotElf);
-        }
-        let header = Header::parse(data)
-            .map_err(|_| ElfError::Unsupported("not 64 bits, or another byte order"))?;
-        if !header.is_little_endian() {
-            return Err(ElfError::Unsupported("another byte order"));
-        }
-        Ok((header, data))
+        })
     }
 
     fn sections<'a>(
@@ -257,6 +255,19 @@ impl<'file> ElfReader<'file> {
         }
         Ok(sections)
     }
+}
+
+fn parse_header<'data, R: ReadRef<'data>>(data: R) -> Result<(&'data Header, R), ElfError> {
+    let magic = data.read_bytes_at(0, 6).map_err(|()| ElfError::NotElf)?;
+    if magic.get(..4) != Some(&elf::ELFMAG) {
+        return Err(ElfError::NotElf);
+    }
+    let header = Header::parse(data)
+        .map_err(|_| ElfError::Unsupported("not 64 bits, or another byte order"))?;
+    if !header.is_little_endian() {
+        return Err(ElfError::Unsupported("another byte order"));
+    }
+    Ok((header, data))
 }
 
 fn read_notes(mut notes: object::read::elf::NoteIterator<'_, Header>, facts: &mut ElfFacts) {

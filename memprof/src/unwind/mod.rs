@@ -1,0 +1,10 @@
+//! From a file's `.eh_frame` to the tables with which the kernel side finds the callers of a
+//! frame: one rule per run of instructions, as `memprof_common::unwind` lays them out.
+
+mod cfi;
+pub mod rows;
+pub mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use cfi::{MAX_INSTRUCTIONS, MAX_REMEMBERED_STATES};
