@@ -18,16 +18,14 @@ pub enum Counter {
     ExpiredCalls = 5,
     /// Calls of threads past the thread table's limit.
     UntrackedThreads = 6,
-    /// Calls nested deeper than a thread's pending calls reach.
-    TooDeeplyNested = 7,
     /// Blocks too large for a record.
-    Oversized = 8,
+    Oversized = 7,
     /// Return values that could not be read from the target (`posix_memalign`).
-    UnreadableResults = 9,
+    UnreadableResults = 8,
 }
 
 /// How many counters there are.
-pub const COUNTERS: usize = 10;
+pub const COUNTERS: usize = 9;
 
 /// The counters of one CPU, or their sum.
 pub type Counters = [u64; COUNTERS];

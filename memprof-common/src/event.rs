@@ -155,20 +155,19 @@ pub enum StackEnd {
     Broken = 2,
 }
 
-/// Packs the head of a stack record; the program counters follow, innermost first.
+/// Packs the head of a stack record, `end` being a [`StackEnd`]; the program counters follow,
+/// innermost first.
 #[inline(always)]
 pub const fn pack_stack_head(
     time_ns: u64,
     space: u32,
-    end: StackEnd,
-    frames: usize,
+    end: u64,
+    frames: u64,
     stack_id: u64,
 ) -> RareWords {
     [
         head(Kind::Stack, time_ns),
-        (space as u64 & SPACE_MASK)
-            | ((end as u64) << SPACE_BITS)
-            | ((frames as u64) << (SPACE_BITS + 8)),
+        (space as u64 & SPACE_MASK) | (end << SPACE_BITS) | (frames << (SPACE_BITS + 8)),
         stack_id,
         0,
     ]
@@ -215,7 +214,11 @@ mod tests {
     #[test]
     fn an_allocation_comes_back_as_it_was_packed() {
         let largest = (1 << SIZE_BITS) - 1;
-        for (address_in, size) in [(0x7fff_ffff_fff0, 0), (ADDRESS_MASK, largest), (16, 1 << 40)] {
+        for (address_in, size) in [
+            (0x7fff_ffff_fff0, 0),
+            (ADDRESS_MASK, largest),
+            (16, 1 << 40),
+        ] {
             let words = pack_alloc(77, 0xff_ffff, address_in, size, u64::MAX);
             assert_eq!(Kind::of(words[0]), Some(Kind::Alloc));
             assert_eq!(time_ns(words[0]), 77);
@@ -228,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_stack_head_keeps_its_end_and_its_depth() {
-        let words = pack_stack_head(5, 9, StackEnd::TooDeep, MAX_FRAMES, 42);
+        let words = pack_stack_head(5, 9, StackEnd::TooDeep as u64, MAX_FRAMES as u64, 42);
         assert_eq!(stack_end(words[1]), StackEnd::TooDeep);
         assert_eq!(stack_frames(words[1]), MAX_FRAMES);
         assert_eq!(space(words[1]), 9);

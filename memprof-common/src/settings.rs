@@ -12,8 +12,6 @@ pub struct KernelOffsets {
     pub task_mm: u32,
     /// `task_struct.tgid`.
     pub task_tgid: u32,
-    /// `task_struct.pid`.
-    pub task_pid: u32,
     /// `task_struct.signal`.
     pub task_signal: u32,
     /// `signal_struct.live`, the number of living threads.
@@ -36,6 +34,9 @@ pub struct FollowedProcess {
     pub space: u32,
     /// 1 if its children are followed too.
     pub follow_children: u32,
+    /// 1 if it is followed through an exec; 0 for a child that was followed only because it
+    /// shares its parent's memory.
+    pub follow_exec: u32,
 }
 
 /// Followed processes at one time.

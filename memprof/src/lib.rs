@@ -1,4 +1,9 @@
 //! The collector of memprof. The modules stand in the order in which the data flows; a module
 //! imports only from those above it.
 
+pub mod units;
+pub mod identity;
+pub mod target;
+pub mod probes;
 pub mod events;
+pub mod report;

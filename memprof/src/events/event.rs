@@ -5,20 +5,7 @@
 
 pub use memprof_common::event::StackEnd;
 
-/// Nanoseconds of `CLOCK_MONOTONIC`.
-pub type Nanoseconds = u64;
-
-/// An address space: blocks belong to one, processes share or own one. Never reused in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SpaceId(pub u32);
-
-/// The kernel side's name for one call stack: a hash over its program counters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StackId(pub u64);
-
-/// A process id as the kernel's root namespace knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Pid(pub u32);
+pub use crate::identity::{Nanoseconds, Pid, SpaceId, StackId};
 
 /// Something that happened in a followed process, with the time when it did.
 #[derive(Clone, Debug, PartialEq, Eq)]

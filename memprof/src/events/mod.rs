@@ -1,3 +1,5 @@
 //! From the kernel's rings to events in the order in which they happened.
 
+pub mod decode;
 pub mod event;
+pub mod ring;

@@ -5,7 +5,8 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::harness::{
     Counts, MEMPROF, PATIENCE, Process, Report, Stage, Trace, assert_no_probe_left, patched_bytes,
@@ -36,7 +37,7 @@ fn assert_unharmed(target: &mut Process) {
     );
     assert_no_probe_left(target.pid());
     // Its own books and its blocks' contents are checked on the way out.
-    target.signal(Signal::TERM);
+    target.signal(Signal::SIGTERM);
     target.must_exit(0);
 }
 
@@ -55,7 +56,7 @@ fn ctrl_c_once_reports_and_detaches() {
         return;
     };
     let (mut target, mut trace) = followed(&stage, &[]);
-    trace.process.signal(Signal::INT);
+    trace.process.signal(Signal::SIGINT);
     assert_reports_the_leak(&trace.finish());
     assert_unharmed(&mut target);
 }
@@ -66,7 +67,7 @@ fn sigterm_reports_and_detaches() {
         return;
     };
     let (mut target, mut trace) = followed(&stage, &[]);
-    trace.process.signal(Signal::TERM);
+    trace.process.signal(Signal::SIGTERM);
     assert_reports_the_leak(&trace.finish());
     assert_unharmed(&mut target);
 }
@@ -77,10 +78,10 @@ fn ctrl_c_twice_leaves_at_once() {
         return;
     };
     let (mut target, mut trace) = followed(&stage, &[]);
-    trace.process.signal(Signal::INT);
+    trace.process.signal(Signal::SIGINT);
     std::thread::sleep(Duration::from_millis(20));
     if trace.process.is_running() {
-        trace.process.signal(Signal::INT);
+        trace.process.signal(Signal::SIGINT);
     }
     // The kernel takes the probes out while the process dies, so even "at once" has its price.
     trace.process.wait(Duration::from_secs(5));
@@ -93,7 +94,7 @@ fn killed_memprof_leaves_the_target_unharmed() {
         return;
     };
     let (mut target, mut trace) = followed(&stage, &[]);
-    trace.process.signal(Signal::KILL);
+    trace.process.signal(Signal::SIGKILL);
     trace.process.wait(PATIENCE);
     assert_unharmed(&mut target);
 }
@@ -104,7 +105,7 @@ fn a_killed_target_ends_the_trace_with_a_report() {
         return;
     };
     let (mut target, mut trace) = followed(&stage, &[]);
-    target.signal(Signal::KILL);
+    target.signal(Signal::SIGKILL);
     target.wait(PATIENCE);
     assert_reports_the_leak(&trace.finish());
 }
@@ -115,8 +116,7 @@ fn a_killed_launched_target_ends_the_trace_with_a_report() {
         return;
     };
     let (mut trace, pid) = launched(&stage, &[]);
-    let pid_number = rustix::process::Pid::from_raw(pid.cast_signed()).expect("a pid");
-    rustix::process::kill_process(pid_number, Signal::KILL).expect("the target is there");
+    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).expect("the target is there");
     assert_reports_the_leak(&trace.finish());
 }
 
@@ -137,7 +137,7 @@ fn ctrl_c_at_the_terminal_reaches_a_launched_target_too() {
         return;
     };
     let (mut trace, pid) = launched(&stage, &[]);
-    trace.process.signal_group(Signal::INT);
+    trace.process.signal_group(Signal::SIGINT);
     let report = trace.finish();
     assert_reports_the_leak(&report);
     assert_eq!(report.number("/target/processes/0/pid"), u64::from(pid));
@@ -165,7 +165,7 @@ fn a_launched_target_survives_the_death_of_memprof() {
         return;
     };
     let (mut trace, pid) = launched(&stage, &[]);
-    trace.process.signal(Signal::KILL);
+    trace.process.signal(Signal::SIGKILL);
     trace.process.wait(PATIENCE);
     assert!(alive(pid), "the target died with memprof");
     assert_no_probe_left(pid);
@@ -235,13 +235,13 @@ fn attaching_twice_one_after_the_other_counts_each_time_anew() {
         return;
     };
     let (mut target, mut first) = followed(&stage, &[]);
-    first.process.signal(Signal::INT);
+    first.process.signal(Signal::SIGINT);
     assert_reports_the_leak(&first.finish());
     assert_no_probe_left(target.pid());
     let mut second = Trace::attach(&stage, &[target.pid()], &[]);
     wait_attached(&mut second, target.pid());
     std::thread::sleep(Duration::from_millis(300));
-    second.process.signal(Signal::INT);
+    second.process.signal(Signal::SIGINT);
     let report = second.finish();
     assert_reports_the_leak(&report);
     // The blocks of the first time that are freed now: all that were live, and no more.

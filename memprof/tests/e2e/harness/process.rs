@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
 
 use super::Stage;
 
@@ -48,8 +49,8 @@ impl Process {
         self.child.id()
     }
 
-    fn rustix_pid(&self) -> Pid {
-        Pid::from_child(&self.child)
+    fn nix_pid(&self) -> Pid {
+        Pid::from_raw(self.pid().cast_signed())
     }
 
     /// Tells a program that waits for a line to go on.
@@ -62,13 +63,13 @@ impl Process {
 
     /// Sends a signal to this process alone.
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(self.rustix_pid(), signal)
+        kill(self.nix_pid(), signal)
             .unwrap_or_else(|error| panic!("{} can't be signalled: {error}", self.name));
     }
 
     /// Sends a signal to the process and what it started, as a terminal does.
     pub(crate) fn signal_group(&self, signal: Signal) {
-        kill_process_group(self.rustix_pid(), signal)
+        killpg(self.nix_pid(), signal)
             .unwrap_or_else(|error| panic!("{} can't be signalled: {error}", self.name));
     }
 
@@ -136,7 +137,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // The group may live on without its leader (a target that memprof left running).
-        let _ = kill_process_group(self.rustix_pid(), Signal::KILL);
+        let _ = killpg(self.nix_pid(), Signal::SIGKILL);
         let _ = self.child.wait();
     }
 }

@@ -43,7 +43,7 @@ impl Stage {
 
 /// Whether the tests run as root.
 pub(crate) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+    nix::unistd::geteuid().is_root()
 }
 
 /// Says that `test` can't run here; fails it instead if everything is required to run.

@@ -1,0 +1,56 @@
+//! Every map of the kernel side, in one place; all of them bounded by `memprof_common::settings`.
+
+use aya_ebpf::{
+    btf_maps::{ArrayOfMaps, RingBuf as InnerRing},
+    macros::{btf_map, map},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use memprof_common::{
+    counters::Counters,
+    settings::{
+        FollowedProcess, MAX_PROCESSES, MAX_RINGS, MAX_SENT_STACKS, MAX_THREADS, RARE_RING_BYTES,
+    },
+};
+
+use crate::pending::Thread;
+
+/// `BPF_F_NO_PREALLOC`: entries cost memory only while they exist.
+const ON_DEMAND: u32 = 1;
+
+/// 1 while events are wanted. Closed until every probe is in, and again before the first goes.
+#[map]
+pub static GATE: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Followed processes, by process id.
+#[map]
+pub static PROCESSES: HashMap<u32, FollowedProcess> =
+    HashMap::with_max_entries(MAX_PROCESSES, ON_DEMAND);
+
+/// The number that the next address space gets.
+#[map]
+pub static NEXT_SPACE: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Threads that have called an allocator function, by thread id, until they exit. Per thread and
+/// not per CPU: a uprobe program may be preempted, and another thread's must not find its scratch.
+#[map]
+pub static THREADS: HashMap<u32, Thread> = HashMap::with_max_entries(MAX_THREADS, ON_DEMAND);
+
+/// What a new entry of `THREADS` is copied from: too large for the 512 bytes of a BPF stack.
+#[map]
+pub static NEW_THREAD: Array<Thread> = Array::with_max_entries(1, 0);
+
+/// Stack ids whose program counters the collector has been sent.
+#[map]
+pub static SENT_STACKS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(MAX_SENT_STACKS, 0);
+
+/// Work and losses, per CPU.
+#[map]
+pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// One ring per CPU for the frequent records; the loader makes them as large as it was told to.
+#[btf_map]
+pub static RINGS: ArrayOfMaps<InnerRing<u64, 4096>, { MAX_RINGS as usize }> = ArrayOfMaps::new();
+
+/// The ring of the rare records: new stacks and process events.
+#[map]
+pub static RARE: RingBuf = RingBuf::with_byte_size(RARE_RING_BYTES, 0);

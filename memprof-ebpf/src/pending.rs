@@ -1,0 +1,130 @@
+//! A call between its entry and its return.
+//!
+//! Only the outermost allocator call counts, and a return is matched to its entry by the stack
+//! pointer, so one pending call per thread is enough: entries and returns below it are its own
+//! doing. A call whose return never comes (longjmp, a coroutine left for good, a missed return
+//! probe) must not silence its thread: it is alive only while the kernel's trampoline is still in
+//! its return slot, or it is given up and counted.
+
+use aya_ebpf::helpers::bpf_probe_read_user;
+use memprof_common::{
+    counters::Counter,
+    event::{MAX_FRAMES, STACK_HEADER_WORDS},
+};
+
+use crate::{
+    emit::count,
+    filter::Caller,
+    kernel::{hijacked_return_address, may_be_trampoline},
+    maps::{NEW_THREAD, THREADS},
+    registers::{RETURN_SLOT, Registers},
+    unwind::Walk,
+};
+
+/// Calls inside one pending call, after which it is no longer believed to be alive.
+const MAX_NESTED_CALLS: u64 = 256;
+
+/// How the result of a call is read at its return.
+pub const RESULT_IN_REGISTER: u64 = 0;
+
+/// What an entry leaves for its return.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct PendingCall {
+    /// Stack pointer at entry: the address of the return slot. 0 for no call.
+    pub return_slot: u64,
+    /// The function: its first instruction's address.
+    pub function: u64,
+    /// Bytes asked for; `u64::MAX` for a product that overflowed.
+    pub size: u64,
+    /// The block that a resize was given; 0 if none.
+    pub old: u64,
+    /// `RESULT_IN_REGISTER`, or where `posix_memalign` puts its result.
+    pub result_at: u64,
+}
+
+/// What is remembered of a thread.
+#[repr(C)]
+pub struct Thread {
+    pub pending: PendingCall,
+    /// Entries seen inside the pending call.
+    nested: u64,
+    pub walk: Walk,
+    /// The stack record that the walk of a stack fills: its head, then program counters.
+    pub record: [u64; STACK_HEADER_WORDS + MAX_FRAMES],
+}
+
+/// The entry of the calling thread, made on its first call.
+///
+/// A raw pointer: programs of one thread never run at once, but a reference held across helper
+/// calls would promise the compiler more than that.
+#[inline(always)]
+pub fn thread_of(caller: Caller) -> Option<*mut Thread> {
+    if let Some(thread) = THREADS.get_ptr_mut(caller.tid) {
+        return Some(thread);
+    }
+    let new = NEW_THREAD.get(0)?;
+    if THREADS.insert(caller.tid, new, 0).is_err() {
+        count(Counter::UntrackedThreads);
+        return None;
+    }
+    THREADS.get_ptr_mut(caller.tid)
+}
+
+/// Whether a call at `stack` is made by the thread's pending call, which goes on then. A pending
+/// call that can no longer return is given up.
+#[inline(always)]
+pub fn is_nested(thread: *mut Thread, stack: u64) -> bool {
+    // SAFETY: `thread` points at this thread's map value.
+    let pending = unsafe { &raw mut (*thread).pending };
+    // SAFETY: as above.
+    let slot = unsafe { (*pending).return_slot };
+    if slot == 0 {
+        return false;
+    }
+    // SAFETY: as above.
+    let nested = unsafe { (*thread).nested };
+    if stack <= slot && nested < MAX_NESTED_CALLS && holds_trampoline(slot) {
+        // SAFETY: as above.
+        unsafe { (*thread).nested = nested + 1 };
+        return true;
+    }
+    // SAFETY: as above.
+    unsafe { (*pending).return_slot = 0 };
+    count(Counter::ExpiredCalls);
+    false
+}
+
+/// A call at the same stack pointer as the pending one is a tail call if the slot is still
+/// hijacked, and a fresh call after a longjmp if it is not: the same question for both.
+#[inline(always)]
+fn holds_trampoline(slot: u64) -> bool {
+    // SAFETY: the helper checks the address and fails on one that cannot be read.
+    match unsafe { bpf_probe_read_user(slot as *const u64) } {
+        Ok(value) => may_be_trampoline(value) && hijacked_return_address(slot) != 0,
+        Err(_) => false,
+    }
+}
+
+/// Notes a call that no other one made.
+#[inline(always)]
+pub fn begin(thread: *mut Thread, call: PendingCall) {
+    // SAFETY: `thread` points at this thread's map value.
+    unsafe {
+        (*thread).pending = call;
+        (*thread).nested = 0;
+    }
+}
+
+/// The pending call that returns with these registers, which is over then.
+#[inline(always)]
+pub fn finish(thread: *mut Thread, registers: Registers) -> Option<PendingCall> {
+    // SAFETY: `thread` points at this thread's map value.
+    let call = unsafe { (*thread).pending };
+    if call.return_slot == 0 || registers.stack != call.return_slot + RETURN_SLOT {
+        return None;
+    }
+    // SAFETY: as above.
+    unsafe { (*thread).pending.return_slot = 0 };
+    Some(call)
+}

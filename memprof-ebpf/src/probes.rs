@@ -1,0 +1,225 @@
+//! The probe programs: which argument is what; the rest is shared.
+
+use aya_ebpf::{
+    helpers::bpf_probe_read_user,
+    macros::{uprobe, uretprobe},
+    programs::{ProbeContext, RetProbeContext},
+};
+use memprof_common::{
+    counters::Counter,
+    event::{Kind, SIZE_BITS, pack_alloc, pack_free},
+};
+
+use crate::{
+    emit::{count, now, send},
+    filter::{Caller, caller},
+    maps::THREADS,
+    pending::{PendingCall, RESULT_IN_REGISTER, begin, finish, is_nested, thread_of},
+    registers::Registers,
+    stack::stack_id,
+};
+
+/// `f(size)`: malloc, valloc, pvalloc.
+#[uprobe]
+pub fn enter_size(ctx: ProbeContext) -> u32 {
+    enter(&ctx, |ctx| Request::fresh(argument(ctx, 0)))
+}
+
+/// `f(count, size)`: calloc.
+#[uprobe]
+pub fn enter_product(ctx: ProbeContext) -> u32 {
+    enter(&ctx, |ctx| {
+        Request::fresh(product(argument(ctx, 0), argument(ctx, 1)))
+    })
+}
+
+/// `f(alignment, size)`: aligned_alloc, memalign.
+#[uprobe]
+pub fn enter_aligned_size(ctx: ProbeContext) -> u32 {
+    enter(&ctx, |ctx| Request::fresh(argument(ctx, 1)))
+}
+
+/// `f(&pointer, alignment, size)`: posix_memalign.
+#[uprobe]
+pub fn enter_posix_memalign(ctx: ProbeContext) -> u32 {
+    enter(&ctx, |ctx| Request {
+        result_at: argument(ctx, 0),
+        ..Request::fresh(argument(ctx, 2))
+    })
+}
+
+/// `f(pointer, size)`: realloc.
+#[uprobe]
+pub fn enter_resize(ctx: ProbeContext) -> u32 {
+    enter(&ctx, |ctx| Request {
+        old: argument(ctx, 0),
+        ..Request::fresh(argument(ctx, 1))
+    })
+}
+
+/// `f(pointer, count, size)`: reallocarray.
+#[uprobe]
+pub fn enter_resize_product(ctx: ProbeContext) -> u32 {
+    enter(&ctx, |ctx| Request {
+        old: argument(ctx, 0),
+        ..Request::fresh(product(argument(ctx, 1), argument(ctx, 2)))
+    })
+}
+
+/// `f(pointer)`: free.
+#[uprobe]
+pub fn enter_free(ctx: ProbeContext) -> u32 {
+    free(&ctx);
+    0
+}
+
+/// The return of every function that gives a block.
+#[uretprobe]
+pub fn leave(ctx: RetProbeContext) -> u32 {
+    returned(&ctx);
+    0
+}
+
+/// What a call asks for.
+struct Request {
+    size: u64,
+    old: u64,
+    result_at: u64,
+}
+
+impl Request {
+    #[inline(always)]
+    fn fresh(size: u64) -> Self {
+        Self {
+            size,
+            old: 0,
+            result_at: RESULT_IN_REGISTER,
+        }
+    }
+}
+
+#[inline(always)]
+fn argument(ctx: &ProbeContext, number: usize) -> u64 {
+    ctx.arg(number).unwrap_or(0)
+}
+
+/// The product of two sizes; `u64::MAX` if it overflows, which no call survives. By halves, for BPF
+/// has no 128-bit product, and the compiler makes one of the usual check by division.
+#[inline(always)]
+fn product(count: u64, size: u64) -> u64 {
+    let (count_high, count_low) = (count >> 32, count & 0xffff_ffff);
+    let (size_high, size_low) = (size >> 32, size & 0xffff_ffff);
+    if count_high != 0 && size_high != 0 {
+        return u64::MAX;
+    }
+    // One of the two terms is zero.
+    let middle = count_high * size_low + count_low * size_high;
+    let low = count_low * size_low;
+    let product = (middle << 32).wrapping_add(low);
+    if middle >> 32 != 0 || product < low {
+        return u64::MAX;
+    }
+    product
+}
+
+/// The entry of a function that gives a block. The old block of a resize is reported here, before
+/// its address can be used again; a resize that fails takes that back.
+#[inline(always)]
+fn enter(ctx: &ProbeContext, request: impl FnOnce(&ProbeContext) -> Request) -> u32 {
+    let Some(caller) = caller() else { return 0 };
+    let Some(thread) = thread_of(caller) else {
+        return 0;
+    };
+    let registers = Registers::of(ctx.regs);
+    if is_nested(thread, registers.stack) {
+        return 0;
+    }
+    let request = request(ctx);
+    if request.old != 0 {
+        send_free(Kind::ResizeFree, caller, request.old);
+    }
+    begin(
+        thread,
+        PendingCall {
+            return_slot: registers.stack,
+            function: registers.instruction,
+            size: request.size,
+            old: request.old,
+            result_at: request.result_at,
+        },
+    );
+    0
+}
+
+#[inline(always)]
+fn free(ctx: &ProbeContext) -> Option<()> {
+    let address = argument(ctx, 0);
+    if address == 0 {
+        return None;
+    }
+    let caller = caller()?;
+    // A thread without an entry has no pending call.
+    if let Some(thread) = THREADS.get_ptr_mut(caller.tid)
+        && is_nested(thread, Registers::of(ctx.regs).stack)
+    {
+        return None;
+    }
+    send_free(Kind::Free, caller, address);
+    Some(())
+}
+
+#[inline(always)]
+fn returned(ctx: &RetProbeContext) -> Option<()> {
+    let caller = caller()?;
+    let thread = THREADS.get_ptr_mut(caller.tid)?;
+    let registers = Registers::of(ctx.regs);
+    let call = finish(thread, registers)?;
+    let address = result(ctx, &call)?;
+    if address == 0 {
+        // A resize to nothing that returns nothing has freed the block; any other has failed.
+        if call.old != 0 && call.size != 0 {
+            send_free(Kind::ResizeFailed, caller, call.old);
+        }
+        return None;
+    }
+    if call.size >> SIZE_BITS != 0 {
+        count(Counter::Oversized);
+        return None;
+    }
+    let time = now();
+    let stack = stack_id(thread, caller.space, call.function, registers, time);
+    send(
+        pack_alloc(time, caller.space, address, call.size, stack),
+        Counter::LostAlloc,
+    );
+    Some(())
+}
+
+/// The block that a call gives: 0 for none.
+#[inline(always)]
+fn result(ctx: &RetProbeContext, call: &PendingCall) -> Option<u64> {
+    let value: u64 = ctx.ret();
+    if call.result_at == RESULT_IN_REGISTER {
+        return Some(value);
+    }
+    // An int: the upper half of the register may hold anything.
+    if value as u32 != 0 {
+        return None;
+    }
+    // SAFETY: the helper checks the address and fails on one that cannot be read.
+    match unsafe { bpf_probe_read_user(call.result_at as *const u64) } {
+        Ok(address) => Some(address),
+        Err(_) => {
+            count(Counter::UnreadableResults);
+            None
+        }
+    }
+}
+
+#[inline(always)]
+fn send_free(kind: Kind, caller: Caller, address: u64) {
+    send(
+        pack_free(kind, now(), caller.space, address),
+        Counter::LostFree,
+    );
+}

@@ -1,0 +1,308 @@
+//! The BPF object in the kernel: loaded, told whom to follow, its gate opened and closed.
+//!
+//! Dropping it takes every probe out again; [`KernelSide::detach`] does it in the open, gate first.
+
+use std::{
+    num::NonZeroU32,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::{
+    Ebpf, EbpfLoader, Pod,
+    maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray},
+    programs::{
+        RawTracePoint, UProbe,
+        uprobe::{UProbeAttachLocation, UProbeLink, UProbeScope},
+    },
+    util::online_cpus,
+};
+use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
+use memprof_common::{
+    allocator::{RETURN_PROGRAM, Shape},
+    counters::{COUNTERS, Counter, Counters},
+    settings::{FollowedProcess, KernelOffsets, MAX_RINGS, RARE_RING_BYTES},
+};
+
+use super::plan::Site;
+use crate::identity::{Pid, SpaceId};
+
+/// The BPF object, built by `cargo xtask build-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MEMPROF_BPF_OBJECT"));
+
+/// Raw tracepoints and their programs. They need no tracefs.
+const TRACEPOINTS: [(&str, &str); 3] = [
+    ("process_forked", "sched_process_fork"),
+    ("process_executed", "sched_process_exec"),
+    ("thread_exited", "sched_process_exit"),
+];
+
+/// Threads that take probes out side by side: the kernel waits about 0.1 s for each.
+const DETACHING_THREADS: usize = 16;
+
+/// A plain type of `memprof-common` on its way into a map.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Plain<T>(T);
+// SAFETY: `repr(C)` structures of `u32`s without padding.
+unsafe impl Pod for Plain<FollowedProcess> {}
+// SAFETY: as above.
+unsafe impl Pod for Plain<KernelOffsets> {}
+
+/// Which processes a probe fires for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One process; no other one pays.
+    Process(Pid),
+    /// Every process that maps the file pays for the trap; the programs then pick.
+    Everyone,
+}
+
+/// What happens to the children of a followed process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Children {
+    /// They are followed too, and theirs.
+    Followed,
+    /// They are not, except while they share their parent's memory.
+    Ignored,
+}
+
+/// A ring buffer map, for whoever reads it.
+#[derive(Debug)]
+pub struct RingMap {
+    /// The map.
+    pub fd: OwnedFd,
+    /// Its size.
+    pub bytes: u32,
+}
+
+impl RingMap {
+    fn of(map: &MapData, bytes: u32) -> Result<Self> {
+        let fd = map.fd().as_fd().try_clone_to_owned();
+        let fd = fd.context("cannot hold on to a ring")?;
+        Ok(Self { fd, bytes })
+    }
+}
+
+/// The loaded kernel side.
+pub struct KernelSide {
+    bpf: Ebpf,
+    gate: Array<MapData, u32>,
+    processes: HashMap<MapData, u32, Plain<FollowedProcess>>,
+    counters: PerCpuArray<MapData, Counters>,
+    next_space: Array<MapData, u64>,
+    links: Vec<UProbeLink>,
+    /// The kernel lets go of a ring when its last map is closed.
+    _rings: ArrayOfMaps<MapData, MapData>,
+}
+
+impl KernelSide {
+    /// Loads the object with rings of `ring_bytes` each (a power of two, whole pages), one per
+    /// CPU, and hands out the rings; the last one is that of the rare records.
+    ///
+    /// # Errors
+    /// If the kernel refuses a map or a program: no privilege, no BTF, too old.
+    pub fn load(offsets: KernelOffsets, ring_bytes: u32) -> Result<(Self, Vec<RingMap>)> {
+        let half = u64::from(ring_bytes / 2);
+        let mut bpf = EbpfLoader::new()
+            .override_global("OFFSETS", &Plain(offsets), true)
+            .override_global("HALF_RING_BYTES", &half, true)
+            .load(OBJECT)
+            .context("the kernel refused memprof's maps")?;
+        let mut map = |name: &str| {
+            bpf.take_map(name)
+                .ok_or_else(|| anyhow!("the BPF object has no map {name}"))
+        };
+        let gate = Array::try_from(map("GATE")?)?;
+        let processes = HashMap::try_from(map("PROCESSES")?)?;
+        let counters = PerCpuArray::try_from(map("COUNTERS")?)?;
+        let mut next_space = Array::try_from(map("NEXT_SPACE")?)?;
+        let mut outer = ArrayOfMaps::try_from(map("RINGS")?)?;
+        let mut rings = make_rings(&mut outer, ring_bytes)?;
+        let aya::maps::Map::RingBuf(rare) = map("RARE")? else {
+            bail!("the BPF object's RARE is no ring buffer");
+        };
+        rings.push(RingMap::of(&rare, RARE_RING_BYTES)?);
+        next_space.set(0, 1, 0)?;
+        let mut side = Self {
+            bpf,
+            gate,
+            processes,
+            counters,
+            next_space,
+            links: Vec::new(),
+            _rings: outer,
+        };
+        side.load_programs()?;
+        Ok((side, rings))
+    }
+
+    fn load_programs(&mut self) -> Result<()> {
+        for shape in Shape::ALL {
+            self.uprobe(shape.entry_program())?.load()?;
+        }
+        self.uprobe(RETURN_PROGRAM)?.load()?;
+        for (program, tracepoint) in TRACEPOINTS {
+            let program: &mut RawTracePoint = self
+                .bpf
+                .program_mut(program)
+                .ok_or_else(|| anyhow!("the BPF object has no program {program}"))?
+                .try_into()?;
+            program.load()?;
+            program
+                .attach(tracepoint)
+                .with_context(|| format!("cannot attach to the tracepoint {tracepoint}"))?;
+        }
+        Ok(())
+    }
+
+    fn uprobe(&mut self, name: &str) -> Result<&mut UProbe> {
+        let program = self
+            .bpf
+            .program_mut(name)
+            .ok_or_else(|| anyhow!("the BPF object has no program {name}"))?;
+        Ok(program.try_into()?)
+    }
+
+    /// Follows `pid` from now on; the number of its address space.
+    ///
+    /// # Errors
+    /// If the table of processes is full.
+    pub fn follow(&mut self, pid: Pid, children: Children) -> Result<SpaceId> {
+        let space = self.next_space.get(&0, 0)?;
+        self.next_space.set(0, space + 1, 0)?;
+        let entry = FollowedProcess {
+            space: space as u32,
+            follow_children: u32::from(children == Children::Followed),
+            follow_exec: 1,
+        };
+        self.processes
+            .insert(pid.0, Plain(entry), 0)
+            .context("the kernel's table of followed processes is full")?;
+        Ok(SpaceId(space as u32))
+    }
+
+    /// Probes one function of the file at `path`: entry, and return where it gives a block.
+    ///
+    /// # Errors
+    /// If the kernel refuses the site.
+    pub fn attach(&mut self, path: &Path, site: &Site, scope: Scope) -> Result<()> {
+        let scope = match scope {
+            Scope::Everyone => UProbeScope::AllProcesses,
+            Scope::Process(pid) => UProbeScope::OneProcess(
+                NonZeroU32::new(pid.0).ok_or_else(|| anyhow!("0 is no process id"))?,
+            ),
+        };
+        let programs = [
+            Some(site.shape.entry_program()),
+            site.shape.returns_block().then_some(RETURN_PROGRAM),
+        ];
+        // The return first: a call between the two would wait for a return that is not probed.
+        for name in programs.into_iter().rev().flatten() {
+            let program = self.uprobe(name)?;
+            let location = UProbeAttachLocation::AbsoluteOffset(site.offset);
+            let link = program.attach(location, path, scope)?;
+            let link = program.take_link(link)?;
+            self.links.push(link);
+        }
+        Ok(())
+    }
+
+    /// Opens the gate: from here on every call counts.
+    ///
+    /// # Errors
+    /// If the kernel refuses the write.
+    pub fn open_gate(&mut self) -> Result<()> {
+        Ok(self.gate.set(0, 1, 0)?)
+    }
+
+    /// Closes the gate: no more work in the target than the traps themselves.
+    ///
+    /// # Errors
+    /// If the kernel refuses the write.
+    pub fn close_gate(&mut self) -> Result<()> {
+        Ok(self.gate.set(0, 0, 0)?)
+    }
+
+    /// The counters, summed over the CPUs.
+    ///
+    /// # Errors
+    /// If the kernel refuses the read.
+    pub fn counters(&self) -> Result<Counters> {
+        let mut sum = [0; COUNTERS];
+        for cpu in self.counters.get(&0, 0)?.iter() {
+            for (total, value) in sum.iter_mut().zip(cpu) {
+                *total += value;
+            }
+        }
+        Ok(sum)
+    }
+
+    /// Probes that are in.
+    pub fn probes(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Closes the gate, then takes the probes out, several at a time; `progress` is told how many
+    /// are left before each.
+    pub fn detach(mut self, progress: impl Fn(usize) + Sync) {
+        // The probes go whether or not the gate could be closed.
+        let _ = self.close_gate();
+        let links = std::mem::take(&mut self.links);
+        let left = AtomicUsize::new(links.len());
+        let share = links.len().div_ceil(DETACHING_THREADS).max(1);
+        let mut links = links.into_iter();
+        thread::scope(|scope| {
+            loop {
+                let part: Vec<UProbeLink> = links.by_ref().take(share).collect();
+                if part.is_empty() {
+                    break;
+                }
+                let (left, progress) = (&left, &progress);
+                scope.spawn(move || {
+                    for link in part {
+                        progress(left.fetch_sub(1, Ordering::Relaxed));
+                        drop(link);
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// Makes one ring per CPU that is online.
+fn make_rings(outer: &mut ArrayOfMaps<MapData, MapData>, ring_bytes: u32) -> Result<Vec<RingMap>> {
+    let cpus = online_cpus()
+        .map_err(|(_, error)| error)
+        .context("cannot list the CPUs")?;
+    let mut rings = Vec::with_capacity(cpus.len() + 1);
+    for cpu in cpus {
+        if cpu >= MAX_RINGS {
+            bail!("CPU {cpu} is beyond the {MAX_RINGS} that memprof has rings for");
+        }
+        let definition =
+            aya_obj::Map::new_from_params(BPF_MAP_TYPE_RINGBUF as u32, 0, 0, ring_bytes, 0);
+        let map = MapData::create(definition, "memprof_ring", None)
+            .with_context(|| format!("cannot make a ring of {ring_bytes} bytes"))?;
+        outer.set(cpu, &map, 0)?;
+        rings.push(RingMap::of(&map, ring_bytes)?);
+    }
+    Ok(rings)
+}
+
+/// Sum of what was counted as lost allocations, for whatever reason.
+pub fn lost_allocations(counters: &Counters) -> u64 {
+    [
+        Counter::LostAlloc,
+        Counter::ExpiredCalls,
+        Counter::UntrackedThreads,
+        Counter::Oversized,
+        Counter::UnreadableResults,
+    ]
+    .into_iter()
+    .map(|counter| counters[counter as usize])
+    .sum()
+}

@@ -1,0 +1,109 @@
+//! One call path that allocates, with what it holds.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Frame, HexStackId, Verdict};
+
+/// The totals of one stack of one process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TopAllocator {
+    /// 1 for the first in the chosen order.
+    pub rank: u32,
+    /// The process.
+    pub pid: u32,
+    /// The stack's name, the same in all reports of one run.
+    pub stack_id: HexStackId,
+    /// Bytes allocated here and not freed since.
+    pub outstanding_bytes: u64,
+    /// Blocks allocated here and not freed since.
+    pub outstanding_count: u64,
+    /// Of `outstanding_bytes`, those in blocks that pass `--min-age`, `--min-size`, `--max-size`.
+    pub shown_bytes: u64,
+    /// Of `outstanding_count`, the blocks that pass them.
+    pub shown_count: u64,
+    /// All bytes ever allocated here.
+    pub allocated_bytes: u64,
+    /// All blocks ever allocated here.
+    pub allocated_count: u64,
+    /// Bytes allocated here and freed since.
+    pub freed_bytes: u64,
+    /// Blocks allocated here and freed since.
+    pub freed_count: u64,
+    /// The age of the oldest outstanding block; `None` without one.
+    pub oldest_age_seconds: Option<f64>,
+    /// What the growth of this stack looks like.
+    pub verdict: Verdict,
+    /// How sure the verdict is, 0 to 1.
+    pub confidence: Option<f64>,
+    /// How fast the outstanding bytes grow.
+    pub rate_bytes_per_second: Option<f64>,
+    /// The function that a person would go and fix: the first frame outside allocators, their
+    /// shims and standard containers.
+    pub function: Option<String>,
+    /// Its source file.
+    pub file: Option<String>,
+    /// The line in `file`.
+    pub line: Option<u32>,
+    /// The path of the mapped file that holds it.
+    pub module: Option<String>,
+    /// All frames, innermost (the allocator function) first.
+    pub stack: Vec<Frame>,
+}
+
+impl TopAllocator {
+    /// The index in `stack` of the frame that `function`, `file`, `line` and `module` were taken
+    /// from; `None` if no frame was chosen or the stack does not hold it.
+    pub fn guilty_frame(&self) -> Option<usize> {
+        if self.function.is_none() && self.module.is_none() {
+            return None;
+        }
+        self.stack.iter().position(|frame| {
+            frame.function == self.function
+                && frame.file == self.file
+                && frame.line == self.line
+                && frame.module == self.module
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::HexAddress;
+
+    #[test]
+    fn of_a_recursive_function_the_innermost_call_is_the_guilty_one() {
+        let frame = |function: &str| Frame {
+            function: Some(function.to_owned()),
+            module: Some("/bin/x".to_owned()),
+            address: Some(HexAddress(1)),
+            ..Frame::default()
+        };
+        let mut allocator = TopAllocator {
+            rank: 1,
+            pid: 1,
+            stack_id: HexStackId(1),
+            outstanding_bytes: 0,
+            outstanding_count: 0,
+            shown_bytes: 0,
+            shown_count: 0,
+            allocated_bytes: 0,
+            allocated_count: 0,
+            freed_bytes: 0,
+            freed_count: 0,
+            oldest_age_seconds: None,
+            verdict: Verdict::InsufficientData,
+            confidence: None,
+            rate_bytes_per_second: None,
+            function: Some("walk".to_owned()),
+            file: None,
+            line: None,
+            module: Some("/bin/x".to_owned()),
+            stack: vec![frame("malloc"), frame("walk"), frame("walk")],
+        };
+        assert_eq!(allocator.guilty_frame(), Some(1));
+        allocator.function = None;
+        allocator.module = None;
+        assert_eq!(allocator.guilty_frame(), None);
+    }
+}

@@ -1,0 +1,28 @@
+//! The finished model: what a run found, as plain data.
+//!
+//! This is `memprof/report/v1`, the JSON that users' scripts rely on: the field names, their order
+//! and their nesting here are that contract. Fields are only ever added. Sizes are bytes, times
+//! seconds; what is not known is `None` (`null`), never a made-up zero.
+//!
+//! Nothing here computes or prints: the stages before fill it, the exporters read it, and a saved
+//! report reads back into the same structures.
+
+mod allocator;
+mod frame;
+mod hex;
+mod leak;
+mod model;
+mod quality;
+mod summary;
+mod target;
+mod timeline;
+
+pub use allocator::TopAllocator;
+pub use frame::Frame;
+pub use hex::{HexAddress, HexStackId};
+pub use leak::{LeakDetection, Severity, Verdict};
+pub use model::{EventKind, Host, Memprof, Report, Schema};
+pub use quality::{Coverage, Lost, Overhead, Quality, Sampling, SamplingMode};
+pub use summary::Summary;
+pub use target::{Process, ProcessTotals, Target, TargetKind};
+pub use timeline::{Mark, TimelinePoint, Window};

@@ -1,0 +1,109 @@
+//! How far the numbers can be trusted: what was lost, what could not be named, what it cost.
+
+use serde::{Deserialize, Serialize};
+
+/// What limits the numbers of a report.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quality {
+    /// Whether `outstanding` is exact: nothing lost that could not be reconciled.
+    pub complete: bool,
+    /// Events that were lost, by kind.
+    pub lost: Lost,
+    /// Frees of blocks that were not on record: those allocated before attaching.
+    pub unknown_frees: u64,
+    /// Missed frees that were reconciled: the address was allocated anew.
+    pub superseded: u64,
+    /// Stacks that end before the thread's first function.
+    pub truncated_stacks: u64,
+    /// Stacks whose walk met something that it could not follow.
+    pub unwind_errors: u64,
+    /// Distinct frames in the report's stacks.
+    pub frames_total: u64,
+    /// Of those, the frames without a function name.
+    pub frames_unsymbolized: u64,
+    /// Whether every allocation was followed.
+    pub sampling: Sampling,
+    /// Which allocator functions were followed, by module.
+    pub coverage: Vec<Coverage>,
+    /// What the tracing cost.
+    pub overhead: Overhead,
+    /// What else limits these numbers, in plain sentences.
+    pub notes: Vec<String>,
+}
+
+/// Events lost between the kernel and the collector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// Allocations: what they hold is missing from the totals.
+    pub alloc: u64,
+    /// Frees: their blocks may look outstanding.
+    pub free: u64,
+    /// Stacks: their allocations are counted under an unknown stack.
+    pub stack: u64,
+    /// Process events: forks, execs, exits.
+    pub process: u64,
+}
+
+impl Lost {
+    /// All lost events.
+    pub fn total(&self) -> u64 {
+        self.alloc
+            .saturating_add(self.free)
+            .saturating_add(self.stack)
+            .saturating_add(self.process)
+    }
+}
+
+/// How allocations were chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    /// The way.
+    pub mode: SamplingMode,
+    /// The mean distance between samples; `None` if every allocation is followed.
+    pub mean_bytes: Option<u64>,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Sampling {
+            mode: SamplingMode::All,
+            mean_bytes: None,
+        }
+    }
+}
+
+/// A way of choosing allocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SamplingMode {
+    /// Every allocation.
+    All,
+    /// A Poisson process over the allocated bytes, weighted in the totals.
+    Poisson,
+}
+
+/// What of one allocator was probed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// The path of the mapped file.
+    pub module: String,
+    /// The allocator that it holds: `glibc`, `musl`, `jemalloc`, …
+    pub allocator: String,
+    /// The functions that were probed.
+    pub attached: Vec<String>,
+    /// The functions that are in the file and could not be probed.
+    pub missing: Vec<String>,
+}
+
+/// What the tracing cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Overhead {
+    /// Probe runs for followed processes.
+    pub probe_hits: Option<u64>,
+    /// The time that these took from the target, estimated from the measured cost of a hit.
+    pub estimated_target_seconds: Option<f64>,
+    /// The processor time of memprof itself.
+    pub collector_cpu_seconds: Option<f64>,
+    /// The resident memory of memprof itself.
+    pub collector_rss_bytes: Option<u64>,
+}

@@ -1,0 +1,41 @@
+//! The totals of a run.
+
+use serde::{Deserialize, Serialize};
+
+/// The totals over all processes, from attaching to the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Bytes that the program asked for and got.
+    pub allocated_bytes: u64,
+    /// Successful allocations.
+    pub allocated_count: u64,
+    /// Bytes of followed blocks that were freed.
+    pub freed_bytes: u64,
+    /// Followed blocks that were freed.
+    pub freed_count: u64,
+    /// Bytes copied to forked children, which hold them beside their parents.
+    pub inherited_bytes: u64,
+    /// Blocks copied to forked children.
+    pub inherited_count: u64,
+    /// Bytes gone because their process replaced its program.
+    pub discarded_bytes: u64,
+    /// Blocks gone because their process replaced its program.
+    pub discarded_count: u64,
+    /// Bytes held at the end; of a process that exited, what it held at that moment.
+    pub outstanding_bytes: u64,
+    /// Blocks held at the end.
+    pub outstanding_count: u64,
+    /// The most bytes that were held at once.
+    pub peak_outstanding_bytes: u64,
+    /// When that was, from the start; `None` if nothing was ever held.
+    pub peak_at_seconds: Option<f64>,
+    /// The targets' resident memory at the start.
+    pub rss_start_bytes: Option<u64>,
+    /// The targets' resident memory at the end, or when last seen.
+    pub rss_end_bytes: Option<u64>,
+    /// The most resident memory that was seen.
+    pub rss_peak_bytes: Option<u64>,
+    /// Growth of the resident memory that the outstanding bytes do not explain; negative if more
+    /// is outstanding than became resident (blocks not touched yet, pages used again).
+    pub unattributed_bytes: Option<i64>,
+}

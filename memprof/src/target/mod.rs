@@ -1,0 +1,4 @@
+//! Who is traced, what they have mapped, and what is in those files.
+
+pub mod elf;
+pub mod mappings;
