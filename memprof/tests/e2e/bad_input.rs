@@ -268,3 +268,20 @@ fn a_target_without_an_allocator_that_anyone_knows() {
     let path = path.to_str().expect("a path in UTF-8");
     refuses(&stage, &["trace", "--", path], 2, &["allocator"]);
 }
+
+#[test]
+fn a_kernel_without_btf() {
+    let Some(stage) = Stage::with_bpf("no_btf") else {
+        return;
+    };
+    let target = bystander(&stage);
+    // In a mount namespace of its own, where an empty directory hides the kernel's BTF.
+    let mut command = Command::new("/usr/bin/unshare");
+    command
+        .args(["--mount", "/bin/sh", "-c"])
+        .arg("mount -t tmpfs none /sys/kernel/btf && exec \"$0\" trace --pid \"$1\"")
+        .arg(MEMPROF)
+        .arg(target.pid().to_string())
+        .stdin(Stdio::null());
+    refuses_as(&stage, &mut command, 1, &["BTF"]);
+}

@@ -23,6 +23,8 @@ const FLAGS: [&str; 9] = [
 pub(crate) fn program(name: &str) -> PathBuf {
     match name {
         "static_nolibc" => build(name, name, &["-nostdlib", "-static"]),
+        // The C library in the executable, and its functions known by its symbol table alone.
+        "sites_static" => build("sites", name, &["-static"]),
         _ => build(name, name, &[]),
     }
 }

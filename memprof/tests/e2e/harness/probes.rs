@@ -36,7 +36,10 @@ pub(crate) fn patched_bytes(pid: u32) -> usize {
         let number = |text: &str| u64::from_str_radix(text, 16).expect("maps are hexadecimal");
         let (start, end) = range.split_once('-').expect("a mapping is a range");
         let (start, end, offset) = (number(start), number(end), number(offset));
-        let Ok(file) = File::open(format!("/proc/{pid}/root{path}")) else {
+        // The former finds deleted files too, but takes privileges.
+        let Ok(file) = File::open(format!("/proc/{pid}/map_files/{range}"))
+            .or_else(|_| File::open(format!("/proc/{pid}/root{path}")))
+        else {
             continue;
         };
         let length = usize::try_from(end - start).expect("code fits into memory");

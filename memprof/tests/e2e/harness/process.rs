@@ -120,14 +120,22 @@ impl Process {
     }
 
     /// Waits for the line `ready PID` of a test program on standard output; its pid.
-    pub(crate) fn wait_ready(&self) -> u32 {
+    pub(crate) fn wait_ready(&mut self) -> u32 {
         let mut pid = None;
         wait_until(&format!("{} is ready", self.name), PATIENCE, || {
+            let gone = !self.is_running();
             pid = self
                 .stdout()
                 .split_once("ready ")
                 .and_then(|(_, rest)| rest.split_once('\n'))
                 .and_then(|(number, _)| number.parse().ok());
+            assert!(
+                pid.is_some() || !gone,
+                "{} is gone; it said: {}{}",
+                self.name,
+                self.stdout(),
+                self.stderr()
+            );
             pid.is_some()
         });
         pid.expect("waited for")

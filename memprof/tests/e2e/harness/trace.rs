@@ -100,7 +100,7 @@ pub(crate) fn start_waiting(stage: &Stage, name: &str, arguments: &[&str]) -> Pr
         .stdin(Stdio::piped())
         .env("WAIT_FOR_GO", "1")
         .env("TRUTH_FILE", stage.path(&format!("{name}.truth")));
-    let process = Process::start(stage, name, &mut command);
+    let mut process = Process::start(stage, name, &mut command);
     process.wait_ready();
     process
 }
