@@ -1,9 +1,15 @@
 //! The collector of memprof. The modules stand in the order in which the data flows; a module
 //! imports only from those above it.
 
+pub mod failure;
 pub mod units;
 pub mod identity;
 pub mod target;
 pub mod probes;
 pub mod events;
+pub mod live;
+pub mod stacks;
+pub mod pipeline;
+pub mod symbols;
 pub mod report;
+pub mod export;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{self, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 
@@ -18,18 +19,19 @@ pub(crate) fn is_here() -> bool {
 
 /// Whether every one of these packages can be installed, as far as this user can find out: root
 /// refreshes the package lists before saying no, others have to believe in lists that are absent.
-pub(crate) fn offers(packages: &[&str]) -> Result<bool> {
+pub(crate) fn offers(packages: &[&str]) -> bool {
+    let all_known = || packages.iter().all(|package| has_candidate(package));
     if !is_here() {
-        return Ok(false);
+        return false;
     }
-    if packages.iter().all(|package| has_candidate(package)) {
-        return Ok(true);
+    if all_known() {
+        return true;
     }
     if !shell::is_root() {
-        return Ok(!has_candidate("base-files"));
+        return !has_lists();
     }
-    update()?;
-    Ok(packages.iter().all(|package| has_candidate(package)))
+    update();
+    all_known()
 }
 
 /// Installs packages, saying so; starts no service, removes nothing.
@@ -46,7 +48,7 @@ pub(crate) fn install(packages: &[&str], purpose: &str) -> Result<()> {
     eprintln!("setup: installing {list} (for {purpose})");
     let _no_services = ServicesHeld::new()?;
     if !packages.iter().all(|package| has_candidate(package)) {
-        update()?;
+        update();
     }
     let attempt = || {
         shell::run(
@@ -63,15 +65,31 @@ pub(crate) fn install(packages: &[&str], purpose: &str) -> Result<()> {
     };
     if attempt().is_err() {
         // Lists that are a few weeks old name files that the mirrors no longer have.
-        update()?;
+        update();
         attempt().with_context(|| format!("try `{by_hand}` by hand"))?;
     }
     Ok(())
 }
 
-fn update() -> Result<()> {
+/// Refreshes the package lists, once. A source that can't be reached is no failure yet: what is
+/// needed may be in another.
+fn update() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.swap(true, Ordering::Relaxed) {
+        return;
+    }
     eprintln!("setup: refreshing the package lists");
-    shell::run(apt_get().args(["update", "-q"]))
+    if let Err(error) = shell::run(apt_get().args(["update", "-q"])) {
+        eprintln!("warning: {error:#}");
+    }
+}
+
+fn has_lists() -> bool {
+    fs::read_dir("/var/lib/apt/lists").is_ok_and(|entries| {
+        entries
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
+    })
 }
 
 /// `apt-get` without questions, its output where progress goes: standard error.

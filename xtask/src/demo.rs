@@ -84,8 +84,12 @@ impl Server {
 
     /// Asks it to end, so that it says what it really lost.
     fn stop(&mut self) -> Result<()> {
-        shell::run(Command::new("kill").arg(self.0.id().to_string()))?;
-        self.0.wait()?;
+        if self.0.try_wait()?.is_none() {
+            // The shell's own `kill`: the program of that name is not on every system.
+            let kill = format!("kill -TERM {}", self.0.id());
+            shell::run(Command::new("sh").args(["-c", &kill]))?;
+            self.0.wait()?;
+        }
         Ok(())
     }
 }

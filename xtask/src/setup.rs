@@ -46,7 +46,7 @@ pub(crate) fn bpf_toolchain() -> Result<Toolchain> {
     if let Some(toolchain) = toolchain::find() {
         return Ok(toolchain);
     }
-    let compiler = match compiler_with_obtainable_linker()? {
+    let compiler = match compiler_with_obtainable_linker() {
         Some(compiler) => compiler,
         None => install_compiler()?,
     };
@@ -66,17 +66,14 @@ pub(crate) fn bpf_toolchain() -> Result<Toolchain> {
 }
 
 /// The first compiler that is here whose linker can be built.
-fn compiler_with_obtainable_linker() -> Result<Option<Compiler>> {
-    for compiler in toolchain::compilers() {
-        if linker_is_obtainable(compiler.llvm)? {
-            return Ok(Some(compiler));
-        }
-    }
-    Ok(None)
+fn compiler_with_obtainable_linker() -> Option<Compiler> {
+    toolchain::compilers()
+        .into_iter()
+        .find(|compiler| linker_is_obtainable(compiler.llvm))
 }
 
-fn linker_is_obtainable(llvm: u32) -> Result<bool> {
-    Ok(LINKER_LLVM.contains(&llvm) && (llvm_is_here(llvm) || apt::offers(&[&llvm_package(llvm)])?))
+fn linker_is_obtainable(llvm: u32) -> bool {
+    LINKER_LLVM.contains(&llvm) && (llvm_is_here(llvm) || apt::offers(&[&llvm_package(llvm)]))
 }
 
 /// Installs a compiler with the sources of `core`: Debian's where it has one, else the sources
@@ -85,16 +82,16 @@ fn install_compiler() -> Result<Compiler> {
     let mut packages = RUST_PACKAGES.to_vec();
     let llvm = llvm_package(RUST_PACKAGES_LLVM);
     packages.push(&llvm);
-    if apt::offers(&packages)? {
+    if apt::offers(&packages) {
         apt::install(&packages, "building the eBPF object")?;
     } else if let Some(major) = users_llvm()
         && shell::find_program("rustup").is_some()
-        && linker_is_obtainable(major)?
+        && linker_is_obtainable(major)
     {
         eprintln!("setup: adding rust-src to the current Rust toolchain");
         shell::run(shell::command("rustup").args(["component", "add", "rust-src"]))?;
     }
-    match compiler_with_obtainable_linker()? {
+    match compiler_with_obtainable_linker() {
         Some(compiler) => Ok(compiler),
         None => bail!(
             "no toolchain for the BPF target, and none that can be installed here: it takes rustup's \

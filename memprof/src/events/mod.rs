@@ -1,5 +1,6 @@
 //! From the kernel's rings to events in the order in which they happened.
 
-pub mod decode;
 pub mod event;
+pub mod decode;
 pub mod ring;
+pub mod order;

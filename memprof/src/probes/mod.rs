@@ -1,5 +1,6 @@
 //! The kernel side, as the collector drives it: what to probe, loading, attaching, detaching.
 
-pub mod kernel_side;
 pub mod offsets;
 pub mod plan;
+pub mod kernel_side;
+pub mod attach;

@@ -66,3 +66,15 @@ pub struct ProcessTotals {
     /// Its resident memory, or when last seen.
     pub rss_bytes: Option<u64>,
 }
+
+impl Target {
+    /// The short name of the process `pid`; of several lives of that id, the last one's.
+    pub fn comm_of(&self, pid: u32) -> Option<&str> {
+        self.processes
+            .iter()
+            .rev()
+            .find(|process| process.pid == pid)?
+            .comm
+            .as_deref()
+    }
+}

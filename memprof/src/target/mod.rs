@@ -2,3 +2,6 @@
 
 pub mod elf;
 pub mod mappings;
+pub mod modules;
+pub mod process;
+pub mod launch;

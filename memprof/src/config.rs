@@ -1,0 +1,320 @@
+//! Raw arguments, validated once into what the session needs.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::Result;
+
+use crate::{
+    bad_input,
+    cli::{DoctorArgs, TraceArgs},
+    export::Format,
+    identity::Pid,
+    pipeline::ShownFilter,
+    probes::kernel_side::Children,
+    units::{parse_duration, parse_size},
+};
+
+/// The shortest time between two reports: below it the reports would be the load.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// The most call paths that a report shows one by one.
+const MOST_SHOWN: usize = 100_000;
+
+/// A validated `memprof trace`.
+#[derive(Debug)]
+pub struct TraceConfig {
+    /// Whom to trace.
+    pub target: TargetChoice,
+    /// What becomes of their children.
+    pub children: Children,
+    /// When to stop by itself.
+    pub duration: Option<Duration>,
+    /// Time between reports.
+    pub interval: Duration,
+    /// Call paths to show.
+    pub top: usize,
+    /// What comes first.
+    pub sort: Sort,
+    /// Which blocks are shown.
+    pub filter: ShownFilter,
+    /// Frames to pass over when naming the guilty line.
+    pub skip: Vec<String>,
+    /// Format of the report.
+    pub format: Format,
+    /// Where it goes.
+    pub output: Destination,
+    /// Whether the exit status is the launched command's.
+    pub exit_status_of_child: bool,
+    /// No progress, no reports before the last.
+    pub quiet: bool,
+    /// Say more.
+    pub verbose: bool,
+}
+
+/// Whom to trace.
+#[derive(Debug, PartialEq, Eq)]
+pub enum TargetChoice {
+    /// Running processes, at least one.
+    Pids(Vec<Pid>),
+    /// A command to launch, its name first.
+    Command {
+        /// Program and arguments.
+        words: Vec<OsString>,
+        /// Who runs it, if not the user of memprof.
+        user: Option<String>,
+    },
+}
+
+/// What the call paths are sorted by, the most first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// Bytes outstanding.
+    Outstanding,
+    /// Bytes ever allocated.
+    Allocated,
+    /// Blocks outstanding.
+    Count,
+    /// Growth of the bytes outstanding.
+    Rate,
+}
+
+/// Where a report goes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Standard output.
+    StandardOutput,
+    /// A file, whole or not at all.
+    File(PathBuf),
+}
+
+impl TraceConfig {
+    /// Validates the arguments.
+    ///
+    /// # Errors
+    /// The first one that makes no sense, as bad input.
+    pub fn new(args: TraceArgs) -> Result<Self> {
+        let launched = !args.command.is_empty();
+        let target = target(args.pid, args.command, args.user)?;
+        let children = if args.children || (launched && !args.no_children) {
+            Children::Followed
+        } else {
+            Children::Ignored
+        };
+        let duration = args.duration.as_deref().map(|text| time("--duration", text));
+        let duration = duration.transpose()?;
+        if duration.is_some_and(|duration| duration.is_zero()) {
+            return Err(bad_input!("--duration 0 traces nothing: give a time such as 30s"));
+        }
+        let interval = time("--interval", &args.interval)?;
+        if interval < SHORTEST_INTERVAL {
+            return Err(bad_input!(
+                "--interval {} is too short: give at least {SHORTEST_INTERVAL:?}",
+                args.interval
+            ));
+        }
+        let exit_status_of_child = match args.exit_status.as_str() {
+            "verdict" => false,
+            "child" if launched => true,
+            "child" => {
+                return Err(bad_input!(
+                    "--exit-status child needs a launched command: give -- COMMAND"
+                ));
+            }
+            other => {
+                return Err(bad_input!(
+                    "--exit-status {other:?} is unknown: give verdict or child"
+                ));
+            }
+        };
+        Ok(Self {
+            target,
+            children,
+            duration,
+            interval,
+            top: top(&args.top)?,
+            sort: sort(&args.sort)?,
+            filter: filter(
+                args.min_age.as_deref(),
+                args.min_size.as_deref(),
+                args.max_size.as_deref(),
+            )?,
+            skip: args.skip,
+            format: args
+                .format
+                .parse()
+                .map_err(|error| bad_input!("--format: {error}"))?,
+            output: destination(args.output),
+            exit_status_of_child,
+            quiet: args.quiet,
+            verbose: args.verbose > 0,
+        })
+    }
+}
+
+/// The process of `memprof doctor`, if one was given.
+///
+/// # Errors
+/// If it is no process id.
+pub fn doctor_pid(args: &DoctorArgs) -> Result<Option<Pid>> {
+    args.pid.as_deref().map(pid).transpose()
+}
+
+fn target(
+    pids: Vec<String>,
+    words: Vec<OsString>,
+    user: Option<String>,
+) -> Result<TargetChoice> {
+    match (pids.is_empty(), words.is_empty()) {
+        (false, false) => Err(bad_input!(
+            "--pid and -- COMMAND are two kinds of target: give one of them"
+        )),
+        (true, true) => Err(bad_input!(
+            "nothing to trace: give --pid PID or -- COMMAND"
+        )),
+        (true, false) => Ok(TargetChoice::Command { words, user }),
+        (false, true) if user.is_some() => Err(bad_input!(
+            "--user is for a launched command: give -- COMMAND, or leave --user out"
+        )),
+        (false, true) => {
+            let mut all = Vec::new();
+            for text in &pids {
+                let pid = pid(text)?;
+                if !all.contains(&pid) {
+                    all.push(pid);
+                }
+            }
+            Ok(TargetChoice::Pids(all))
+        }
+    }
+}
+
+fn pid(text: &str) -> Result<Pid> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(Pid(number)),
+        _ => Err(bad_input!("--pid {text:?} is no process id: see `ps -e`")),
+    }
+}
+
+fn time(option: &str, text: &str) -> Result<Duration> {
+    parse_duration(text).map_err(|error| bad_input!("{option} {text:?}: {error}"))
+}
+
+fn size(option: &str, text: &str) -> Result<u64> {
+    parse_size(text).map_err(|error| bad_input!("{option} {text:?}: {error}"))
+}
+
+fn top(text: &str) -> Result<usize> {
+    match text.parse() {
+        Ok(number) if (1..=MOST_SHOWN).contains(&number) => Ok(number),
+        _ => Err(bad_input!(
+            "--top {text:?}: give a number from 1 to {MOST_SHOWN}"
+        )),
+    }
+}
+
+fn sort(text: &str) -> Result<Sort> {
+    Ok(match text {
+        "outstanding" => Sort::Outstanding,
+        "allocated" => Sort::Allocated,
+        "count" => Sort::Count,
+        "rate" => Sort::Rate,
+        other => {
+            return Err(bad_input!(
+                "--sort {other:?} is unknown: give outstanding, allocated, count or rate"
+            ));
+        }
+    })
+}
+
+fn filter(
+    min_age: Option<&str>,
+    min_size: Option<&str>,
+    max_size: Option<&str>,
+) -> Result<ShownFilter> {
+    let mut filter = ShownFilter::default();
+    if let Some(text) = min_age {
+        let age = time("--min-age", text)?.as_nanos();
+        filter.min_age_ns = u64::try_from(age).unwrap_or(u64::MAX);
+    }
+    if let Some(text) = min_size {
+        filter.min_size = size("--min-size", text)?;
+    }
+    if let Some(text) = max_size {
+        filter.max_size = size("--max-size", text)?;
+    }
+    if filter.min_size > filter.max_size {
+        return Err(bad_input!(
+            "--min-size is larger than --max-size: no block is both"
+        ));
+    }
+    Ok(filter)
+}
+
+fn destination(path: OsString) -> Destination {
+    if path == OsStr::new("-") {
+        Destination::StandardOutput
+    } else {
+        Destination::File(path.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser as _;
+
+    fn config(words: &[&str]) -> Result<TraceConfig> {
+        let cli = Cli::try_parse_from(["memprof", "trace"].iter().chain(words)).unwrap();
+        match cli.command {
+            Command::Trace(args) => TraceConfig::new(args),
+            Command::Doctor(_) => panic!("trace"),
+        }
+    }
+
+    fn refusal(words: &[&str]) -> String {
+        let error = config(words).unwrap_err();
+        assert!(error.is::<crate::failure::BadInput>());
+        let line = error.to_string();
+        assert_eq!(line.lines().count(), 1);
+        line
+    }
+
+    #[test]
+    fn a_launched_command_is_followed_into_its_children_and_a_pid_is_not() {
+        assert_eq!(config(&["--", "ls"]).unwrap().children, Children::Followed);
+        assert_eq!(config(&["--pid", "7"]).unwrap().children, Children::Ignored);
+        let alone = config(&["--no-children", "--", "ls"]).unwrap();
+        assert_eq!(alone.children, Children::Ignored);
+        let family = config(&["--pid", "7", "--children"]).unwrap();
+        assert_eq!(family.children, Children::Followed);
+    }
+
+    #[test]
+    fn a_process_given_twice_is_traced_once() {
+        let config = config(&["--pid", "7", "--pid", "8", "--pid", "7"]).unwrap();
+        assert_eq!(config.target, TargetChoice::Pids(vec![Pid(7), Pid(8)]));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_in_one_line() {
+        assert!(refusal(&[]).contains("nothing to trace"));
+        assert!(refusal(&["--pid", "1", "--", "ls"]).contains("two kinds"));
+        assert!(refusal(&["--pid", "0"]).contains("no process id"));
+        assert!(refusal(&["--pid", "-4"]).contains("no process id"));
+        assert!(refusal(&["--pid", "1", "--duration", "fast"]).contains("--duration"));
+        assert!(refusal(&["--pid", "1", "--duration", "0"]).contains("traces nothing"));
+        assert!(refusal(&["--pid", "1", "--interval", "1ms"]).contains("too short"));
+        assert!(refusal(&["--pid", "1", "--min-size", "9QB"]).contains("--min-size"));
+        assert!(refusal(&["--pid", "1", "--top", "0"]).contains("--top"));
+        assert!(refusal(&["--pid", "1", "--sort", "name"]).contains("--sort"));
+        assert!(refusal(&["--pid", "1", "--format", "svg"]).contains("folded"));
+        assert!(refusal(&["--pid", "1", "--user", "nobody"]).contains("--user"));
+        assert!(refusal(&["--pid", "1", "--exit-status", "child"]).contains("COMMAND"));
+        let both = ["--pid", "1", "--min-size", "2K", "--max-size", "1K"];
+        assert!(refusal(&both).contains("no block"));
+    }
+}

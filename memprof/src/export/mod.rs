@@ -1,0 +1,171 @@
+//! From the finished report to bytes: one exporter per format.
+//!
+//! A new format is one file with an [`Exporter`] and one line in the table `FORMATS`.
+
+mod escape;
+mod folded;
+mod json;
+mod jsonl;
+mod label;
+mod text;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::str::FromStr;
+
+pub use escape::escape;
+
+use crate::report::Report;
+
+/// Writes the reports of one run in one format. It may remember what it wrote, to print changes.
+pub trait Exporter {
+    /// Writes what the format has to say at the end of an interval; most formats say nothing.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    fn interval(&mut self, _report: &Report, _out: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Writes the final report. Called once, last.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    fn finish(&mut self, report: &Report, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// How text is to look. The caller decides it from the terminal and the environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Whether to use colours.
+    pub color: bool,
+    /// The columns that a line may take.
+    pub width: usize,
+    /// Whether the reader can display more than ASCII.
+    pub unicode: bool,
+}
+
+/// One row of the table of formats.
+struct Entry {
+    name: &'static str,
+    make: fn(Style) -> Box<dyn Exporter>,
+    writes_intervals: bool,
+    wants_every_stack: bool,
+}
+
+/// Every format that exists; the first is the default.
+#[rustfmt::skip]
+static FORMATS: [Entry; 4] = [
+    Entry { name: "text", make: |style| Box::new(text::Text::new(style)), writes_intervals: true, wants_every_stack: false },
+    Entry { name: "json", make: |_| Box::new(json::Json), writes_intervals: false, wants_every_stack: false },
+    Entry { name: "jsonl", make: |_| Box::new(jsonl::JsonLines), writes_intervals: true, wants_every_stack: false },
+    Entry { name: "folded", make: |_| Box::new(folded::Folded), writes_intervals: false, wants_every_stack: true },
+];
+
+/// An output format that exists. Read it from its name.
+#[derive(Clone, Copy)]
+pub struct Format(&'static Entry);
+
+impl Format {
+    /// All formats.
+    pub fn all() -> impl Iterator<Item = Format> {
+        FORMATS.iter().map(Format)
+    }
+
+    /// The name that users give.
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// A new exporter for one run. Formats for machines ignore `style`.
+    pub fn exporter(self, style: Style) -> Box<dyn Exporter> {
+        (self.0.make)(style)
+    }
+
+    /// Whether [`Exporter::interval`] writes anything: else no report need be made for it.
+    pub fn writes_intervals(self) -> bool {
+        self.0.writes_intervals
+    }
+
+    /// Whether the format is about all stacks: `top_allocators` should then hold every one, not
+    /// only the first few.
+    pub fn wants_every_stack(self) -> bool {
+        self.0.wants_every_stack
+    }
+}
+
+impl Default for Format {
+    fn default() -> Self {
+        Format(&FORMATS[0])
+    }
+}
+
+impl PartialEq for Format {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Format {}
+
+impl fmt::Debug for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Format({})", self.name())
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFormat> {
+        Format::all()
+            .find(|format| format.name() == name)
+            .ok_or_else(|| UnknownFormat(name.to_owned()))
+    }
+}
+
+/// The name of a format that does not exist; its message lists those that do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownFormat(pub String);
+
+impl fmt::Display for UnknownFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = Format::all().map(Format::name).collect();
+        write!(
+            f,
+            "unknown format {:?}; there are {}",
+            self.0,
+            names.join(", ")
+        )
+    }
+}
+
+impl std::error::Error for UnknownFormat {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_format_is_found_by_its_name_and_an_unknown_one_lists_them() {
+        for format in Format::all() {
+            assert_eq!(format.name().parse(), Ok(format));
+        }
+        let error = "svg\u{1b}".parse::<Format>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            r#"unknown format "svg\u{1b}"; there are text, json, jsonl, folded"#
+        );
+    }
+
+    #[test]
+    fn text_is_the_default() {
+        assert_eq!(Format::default().name(), "text");
+    }
+}

@@ -1,0 +1,163 @@
+//! One entry of the list of allocators: how much, whose line, how it grows, and the stack.
+
+use std::io;
+
+use super::figures::Figures;
+use super::fit::{columns, comma_separated, keep_end};
+use super::history::Before;
+use super::name::shorten;
+use super::page::{Page, Paint, Span};
+use super::plural;
+use super::stack;
+use super::summary::verdict_name;
+use crate::export::label::{file_name, function_label, source_label};
+use crate::report::{Report, TopAllocator, Verdict};
+use crate::units::{format_count, format_rate, format_seconds, format_size, format_size_change};
+
+/// Where the lines below an entry's first begin.
+pub(super) const INDENT: usize = 5;
+
+pub(super) fn write(
+    page: &mut Page<'_>,
+    report: &Report,
+    allocator: &TopAllocator,
+    figures: &Figures,
+    before: Option<&Before>,
+) -> io::Result<()> {
+    let rank = format!("{:>2}.  ", allocator.rank);
+    let [size, share] = figures.spans(allocator.shown_bytes);
+    page.line(&with_place(
+        page,
+        vec![(rank, Paint::Plain), size, share],
+        allocator,
+    ))?;
+
+    let indent = vec![(" ".repeat(INDENT), Paint::Plain)];
+    for facts in [
+        holding_facts(report, allocator, before),
+        history_facts(allocator),
+    ] {
+        page.paragraph(indent.clone(), &comma_separated(facts), Paint::Plain)?;
+    }
+    stack::write(page, allocator)
+}
+
+/// `line` with the guilty function and its source line behind, in the room that is left.
+pub(super) fn with_place(
+    page: &Page<'_>,
+    mut line: Vec<Span>,
+    allocator: &TopAllocator,
+) -> Vec<Span> {
+    let taken: usize = line.iter().map(|(text, _)| columns(text)).sum();
+    let room = page.width().saturating_sub(taken);
+    let function = page.clean(&guilty_function(allocator));
+    let source = match source_label(allocator.file.as_deref(), allocator.line) {
+        Some(source) => source,
+        None if allocator.function.is_some() => allocator
+            .module
+            .as_deref()
+            .map(file_name)
+            .unwrap_or_default()
+            .to_owned(),
+        None => String::new(),
+    };
+    let source = page.clean(&source);
+    let both = columns(&function) + 2 + columns(&source);
+    let function_room = if both <= room {
+        columns(&function)
+    } else {
+        // The file's name and line are what one opens: they get what the function leaves, and at
+        // least two fifths.
+        columns(&function).min((room * 3 / 5).max(room.saturating_sub(columns(&source) + 2)))
+    };
+    let function = shorten(&function, function_room, page.ellipsis());
+    let source_room = room.saturating_sub(columns(&function) + 2);
+    let source = keep_end(&source, source_room, page.ellipsis());
+    line.push((format!("{function}  "), Paint::Guilty));
+    line.push((source, Paint::Plain));
+    line
+}
+
+fn guilty_function(allocator: &TopAllocator) -> String {
+    if let Some(function) = &allocator.function {
+        return function.clone();
+    }
+    let frame = allocator
+        .guilty_frame()
+        .and_then(|index| allocator.stack.get(index));
+    match (frame, &allocator.module) {
+        (Some(frame), _) => function_label(frame),
+        (None, Some(module)) => format!("[{}]", file_name(module)),
+        (None, None) => "[unknown]".to_owned(),
+    }
+}
+
+/// What the stack holds: blocks, ages, growth.
+fn holding_facts(
+    report: &Report,
+    allocator: &TopAllocator,
+    before: Option<&Before>,
+) -> Vec<String> {
+    let mut facts = Vec::new();
+    if report.target.processes.len() > 1 {
+        facts.push(match report.target.comm_of(allocator.pid) {
+            Some(comm) => format!("{comm} (pid {})", allocator.pid),
+            None => format!("pid {}", allocator.pid),
+        });
+    }
+    if allocator.shown_count == allocator.outstanding_count {
+        facts.push(plural(allocator.shown_count, "block"));
+    } else {
+        facts.push(format!(
+            "{} of {} shown",
+            format_count(allocator.shown_count),
+            plural(allocator.outstanding_count, "block")
+        ));
+        facts.push(format!(
+            "{} in all",
+            format_size(allocator.outstanding_bytes)
+        ));
+    }
+    if let Some(age) = allocator.oldest_age_seconds {
+        facts.push(format!("oldest {}", format_seconds(age)));
+    }
+    if let Some(rate) = allocator.rate_bytes_per_second {
+        facts.push(format_rate(rate));
+    } else if let Some((change, seconds)) =
+        before.and_then(|before| before.change_of(allocator, report.duration_seconds))
+    {
+        facts.push(format!(
+            "{} in the last {}",
+            format_size_change(change),
+            format_seconds(seconds)
+        ));
+    }
+    if allocator.verdict != Verdict::InsufficientData {
+        facts.push(match allocator.confidence {
+            Some(confidence) => format!(
+                "{} (confidence {confidence:.2})",
+                verdict_name(allocator.verdict)
+            ),
+            None => verdict_name(allocator.verdict).to_owned(),
+        });
+    }
+    facts
+}
+
+/// What went through the stack.
+fn history_facts(allocator: &TopAllocator) -> Vec<String> {
+    let allocated = format!(
+        "allocated {} in {}",
+        format_size(allocator.allocated_bytes),
+        plural(allocator.allocated_count, "block")
+    );
+    let freed = match allocator.freed_count {
+        0 => "none freed".to_owned(),
+        count => format!(
+            "freed {} in {}",
+            format_size(allocator.freed_bytes),
+            format_count(count)
+        ),
+    };
+    vec![allocated, freed]
+}

@@ -1,0 +1,108 @@
+//! The report as text, made for reading on a terminal: a few lines at each interval, and at the
+//! end what was traced, the totals, the stacks that hold most, and how far all that can be trusted.
+
+mod allocator;
+mod figures;
+mod fit;
+mod header;
+mod history;
+mod interval;
+mod name;
+mod page;
+mod sections;
+mod stack;
+mod summary;
+mod trust;
+
+use std::io::{self, Write};
+
+use self::figures::Figures;
+use self::history::{Before, History};
+use self::page::{Page, Paint};
+use super::{Exporter, Style};
+use crate::report::Report;
+use crate::units::format_count;
+
+/// Where the text behind the labels of the header, the summary and the trust section begins.
+const LABEL_COLUMNS: usize = 17;
+
+/// Writes text and remembers the last intervals, for the growth since.
+pub(super) struct Text {
+    style: Style,
+    history: History,
+}
+
+impl Text {
+    pub(super) fn new(style: Style) -> Self {
+        Text {
+            style,
+            history: History::default(),
+        }
+    }
+}
+
+impl Exporter for Text {
+    fn interval(&mut self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+        let mut page = Page::new(out, self.style);
+        if !self.history.is_empty() {
+            page.blank()?;
+        }
+        interval::write(
+            &mut page,
+            report,
+            self.history.basis(report.duration_seconds),
+        )?;
+        self.history.remember(report);
+        Ok(())
+    }
+
+    fn finish(&mut self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+        let mut page = Page::new(out, self.style);
+        if !self.history.is_empty() {
+            page.blank()?;
+        }
+        header::write(&mut page, report)?;
+        page.blank()?;
+        summary::write(&mut page, report)?;
+        page.blank()?;
+        sections::write_processes(&mut page, report)?;
+        write_allocators(
+            &mut page,
+            report,
+            self.history.basis(report.duration_seconds),
+        )?;
+        sections::write_windows(&mut page, report)?;
+        trust::write(&mut page, &report.quality)
+    }
+}
+
+fn write_allocators(
+    page: &mut Page<'_>,
+    report: &Report,
+    before: Option<&Before>,
+) -> io::Result<()> {
+    if report.top_allocators.is_empty() {
+        page.text("No stack to show", Paint::Strong)?;
+        return page.blank();
+    }
+    page.text("Top allocators", Paint::Strong)?;
+    page.blank()?;
+    let figures = Figures::of(report, &report.top_allocators);
+    for one in &report.top_allocators {
+        allocator::write(page, report, one, &figures, before)?;
+        page.blank()?;
+    }
+    figures.write_rest(page)
+}
+
+/// A line of a labelled list: `  label         text`, wrapped.
+fn labelled(page: &mut Page<'_>, label: &str, parts: &[String]) -> io::Result<()> {
+    let label = fit::pad_right(&format!("  {label}"), LABEL_COLUMNS);
+    page.paragraph(vec![(label, Paint::Faint)], parts, Paint::Plain)
+}
+
+/// `1 event`, `2 events`.
+fn plural(count: u64, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", format_count(count))
+}

@@ -1,0 +1,173 @@
+//! The totals of the final report.
+
+use std::io;
+
+use super::fit::{columns, comma_separated, pad_left, pad_right, words};
+use super::history::difference;
+use super::page::{Page, Paint};
+use super::{LABEL_COLUMNS, labelled, plural};
+use crate::report::{LeakDetection, Report, Severity, Summary, Verdict};
+use crate::units::{format_rate, format_seconds, format_size, format_size_change};
+
+/// One total: its name, the figure, and what is to be said about it.
+struct Row {
+    label: &'static str,
+    figure: String,
+    details: Vec<String>,
+}
+
+pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
+    let rows = rows(&report.summary, report.duration_seconds);
+    let figure_columns = rows
+        .iter()
+        .map(|row| columns(&row.figure))
+        .max()
+        .unwrap_or_default();
+    for (index, row) in rows.iter().enumerate() {
+        let paint = if index == 0 {
+            Paint::Strong
+        } else {
+            Paint::Plain
+        };
+        let label = pad_right(&format!("  {}", row.label), LABEL_COLUMNS);
+        let figure = pad_left(&row.figure, figure_columns);
+        let front = vec![
+            (label, Paint::Faint),
+            (figure, paint),
+            ("  ".to_owned(), Paint::Plain),
+        ];
+        page.paragraph(front, &row.details, Paint::Plain)?;
+    }
+    labelled(page, "verdict", &words(&verdict(&report.leak_detection)))
+}
+
+fn rows(summary: &Summary, duration_seconds: f64) -> Vec<Row> {
+    let mut allocated = vec![plural(summary.allocated_count, "block")];
+    allocated.extend(throughput(summary.allocated_bytes, duration_seconds));
+    let mut rows = vec![
+        Row {
+            label: "outstanding",
+            figure: format_size(summary.outstanding_bytes),
+            details: comma_separated(vec![
+                plural(summary.outstanding_count, "block"),
+                peak(summary),
+            ]),
+        },
+        Row {
+            label: "allocated",
+            figure: format_size(summary.allocated_bytes),
+            details: comma_separated(allocated),
+        },
+        Row {
+            label: "freed",
+            figure: format_size(summary.freed_bytes),
+            details: vec![plural(summary.freed_count, "block")],
+        },
+    ];
+    if summary.inherited_count > 0 {
+        let blocks = plural(summary.inherited_count, "block");
+        rows.push(Row {
+            label: "inherited",
+            figure: format_size(summary.inherited_bytes),
+            details: words(&format!("{blocks} copied to forked children")),
+        });
+    }
+    if summary.discarded_count > 0 {
+        let blocks = plural(summary.discarded_count, "block");
+        rows.push(Row {
+            label: "discarded",
+            figure: format_size(summary.discarded_bytes),
+            details: words(&format!("{blocks} gone by exec")),
+        });
+    }
+    rows.push(rss(summary));
+    if let Some(unattributed) = summary.unattributed_bytes {
+        rows.push(Row {
+            label: "unattributed",
+            figure: format_size_change(unattributed),
+            details: words("RSS growth beyond what is outstanding"),
+        });
+    }
+    rows
+}
+
+fn peak(summary: &Summary) -> String {
+    let peak = format!("peak {}", format_size(summary.peak_outstanding_bytes));
+    match summary.peak_at_seconds {
+        Some(at) => format!("{peak} at {}", format_seconds(at)),
+        None => peak,
+    }
+}
+
+fn throughput(bytes: u64, seconds: f64) -> Option<String> {
+    if seconds > 0.0 && bytes > 0 {
+        let rate = format_rate(bytes as f64 / seconds);
+        Some(rate.trim_start_matches('+').to_owned())
+    } else {
+        None
+    }
+}
+
+/// The resident memory at the end, with where it came from and how high it was.
+fn rss(summary: &Summary) -> Row {
+    let figure = match summary.rss_end_bytes {
+        Some(end) => format_size(end),
+        None => "unknown".to_owned(),
+    };
+    let mut details = Vec::new();
+    if let Some(start) = summary.rss_start_bytes {
+        details.push(match summary.rss_end_bytes {
+            Some(end) => format!(
+                "{} from {}",
+                format_size_change(difference(end, start)),
+                format_size(start)
+            ),
+            None => format!("from {}", format_size(start)),
+        });
+    }
+    if let Some(peak) = summary.rss_peak_bytes {
+        details.push(format!("peak {}", format_size(peak)));
+    }
+    Row {
+        label: "RSS",
+        figure,
+        details: comma_separated(details),
+    }
+}
+
+fn verdict(leak: &LeakDetection) -> String {
+    let mut text = verdict_name(leak.verdict).to_owned();
+    if let Some(confidence) = leak.confidence {
+        text.push_str(&format!(", confidence {confidence:.2}"));
+    }
+    if let Some(severity) = leak.severity.filter(|severity| *severity != Severity::None) {
+        let name = match severity {
+            Severity::None => "none",
+            Severity::Minor => "minor",
+            Severity::Moderate => "moderate",
+            Severity::Severe => "severe",
+        };
+        text.push_str(&format!(", severity {name}"));
+    }
+    if let Some(rate) = leak.rate_bytes_per_second {
+        text.push_str(&format!(", {}", format_rate(rate)));
+    }
+    if !leak.reasons.is_empty() {
+        text.push_str(": ");
+        text.push_str(&leak.reasons.join("; "));
+    }
+    text
+}
+
+/// A verdict in words.
+pub(super) fn verdict_name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Leak => "leak",
+        Verdict::Growing => "growing",
+        Verdict::WarmUp => "warm-up",
+        Verdict::Bounded => "bounded",
+        Verdict::Sawtooth => "sawtooth",
+        Verdict::Stable => "stable",
+        Verdict::InsufficientData => "not judged",
+    }
+}

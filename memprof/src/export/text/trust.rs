@@ -1,0 +1,191 @@
+//! The end of the final report: how far the numbers can be trusted, and what limits them.
+
+use std::io;
+
+use super::fit::{comma_separated, keep_end, words};
+use super::page::{Page, Paint};
+use super::{labelled, plural};
+use crate::report::{Coverage, Overhead, Quality, SamplingMode};
+use crate::units::{format_count, format_seconds, format_size};
+
+pub(super) fn write(page: &mut Page<'_>, quality: &Quality) -> io::Result<()> {
+    let (judgement, paint) = judgement(quality);
+    page.paragraph(
+        vec![("Trust: ".to_owned(), Paint::Strong)],
+        &words(&judgement),
+        paint,
+    )?;
+    for (label, text) in limits(quality) {
+        labelled(page, label, &words(&text))?;
+    }
+    for (index, coverage) in quality.coverage.iter().enumerate() {
+        let label = if index == 0 { "probed" } else { "" };
+        let text = describe_coverage(page, coverage);
+        labelled(page, label, &words(&text))?;
+    }
+    if quality.coverage.is_empty() {
+        labelled(page, "probed", &words("no allocator"))?;
+    }
+    let cost = cost(&quality.overhead);
+    if !cost.is_empty() {
+        labelled(page, "cost", &comma_separated(cost))?;
+    }
+    for note in &quality.notes {
+        labelled(page, "note", &words(note))?;
+    }
+    Ok(())
+}
+
+/// Whether the totals are exact, in one sentence.
+fn judgement(quality: &Quality) -> (String, Paint) {
+    let lost = quality.lost.total();
+    let missing: usize = quality.coverage.iter().map(|one| one.missing.len()).sum();
+    if quality.complete {
+        let mut text = match quality.sampling.mode {
+            SamplingMode::All => "exact".to_owned(),
+            SamplingMode::Poisson => "estimated from a sample".to_owned(),
+        };
+        text.push_str(&match lost {
+            0 => ": no event lost".to_owned(),
+            _ => format!(": the {} could be reconciled", plural(lost, "lost event")),
+        });
+        if missing > 0 {
+            let functions = plural(missing as u64, "allocator function");
+            text.push_str(&format!("; but {functions} could not be probed"));
+            return (text, Paint::Warning);
+        }
+        return (text, Paint::Good);
+    }
+    let text = match lost {
+        0 => "incomplete: see below".to_owned(),
+        _ => format!("incomplete: {} lost", plural(lost, "event")),
+    };
+    (text, Paint::Warning)
+}
+
+/// What limits the numbers, each with its label; only what there is.
+fn limits(quality: &Quality) -> Vec<(&'static str, String)> {
+    let lost = &quality.lost;
+    let mut limits = Vec::new();
+    let mut limit = |label, count, text: String| {
+        if count > 0 {
+            limits.push((label, text));
+        }
+    };
+    limit(
+        "lost",
+        lost.alloc,
+        format!(
+            "{}: more is outstanding than shown",
+            plural(lost.alloc, "allocation")
+        ),
+    );
+    limit(
+        "lost",
+        lost.free,
+        format!(
+            "{}: some blocks may look outstanding that are not",
+            plural(lost.free, "free")
+        ),
+    );
+    limit(
+        "lost",
+        lost.stack,
+        format!(
+            "{}: their allocations count under an unknown one",
+            plural(lost.stack, "stack")
+        ),
+    );
+    limit(
+        "lost",
+        lost.process,
+        format!(
+            "{} (fork, exec, exit)",
+            plural(lost.process, "process event")
+        ),
+    );
+    limit(
+        "reconciled",
+        quality.superseded,
+        format!(
+            "{}: the address was allocated anew",
+            plural(quality.superseded, "missed free")
+        ),
+    );
+    limit(
+        "unknown frees",
+        quality.unknown_frees,
+        format!(
+            "{}, of blocks from before tracing began",
+            format_count(quality.unknown_frees)
+        ),
+    );
+    limit(
+        "stacks",
+        quality
+            .truncated_stacks
+            .saturating_add(quality.unwind_errors),
+        format!(
+            "{} cut short, {}",
+            format_count(quality.truncated_stacks),
+            plural(quality.unwind_errors, "unwind error")
+        ),
+    );
+    limit(
+        "frames",
+        quality.frames_unsymbolized,
+        format!(
+            "{} of {} without a name",
+            format_count(quality.frames_unsymbolized),
+            format_count(quality.frames_total)
+        ),
+    );
+    if let (SamplingMode::Poisson, Some(mean)) =
+        (quality.sampling.mode, quality.sampling.mean_bytes)
+    {
+        limits.push(("sampled", format!("every {} on average", format_size(mean))));
+    }
+    limits
+}
+
+fn describe_coverage(page: &Page<'_>, coverage: &Coverage) -> String {
+    let module = keep_end(
+        &page.clean(&coverage.module),
+        page.width() / 2,
+        page.ellipsis(),
+    );
+    let attached = coverage.attached.len();
+    let all = attached + coverage.missing.len();
+    let mut text = format!("{module} ({}): ", coverage.allocator);
+    if coverage.missing.is_empty() {
+        text.push_str(&plural(all as u64, "function"));
+    } else {
+        text.push_str(&format!(
+            "{attached} of {}, missing {}",
+            plural(all as u64, "function"),
+            coverage.missing.join(", ")
+        ));
+    }
+    text
+}
+
+/// What tracing cost the target and the machine, as far as it is known.
+fn cost(overhead: &Overhead) -> Vec<String> {
+    let mut facts = Vec::new();
+    if let Some(seconds) = overhead.collector_cpu_seconds {
+        facts.push(format!(
+            "{} of CPU time in memprof",
+            format_seconds(seconds)
+        ));
+    }
+    if let Some(bytes) = overhead.collector_rss_bytes {
+        facts.push(format!("{} of memory", format_size(bytes)));
+    }
+    if let Some(hits) = overhead.probe_hits {
+        facts.push(plural(hits, "probe hit"));
+    }
+    if let Some(seconds) = overhead.estimated_target_seconds {
+        facts.push(format!("about {} in the target", format_seconds(seconds)));
+    }
+    facts
+}

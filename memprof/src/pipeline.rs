@@ -1,0 +1,420 @@
+//! Events in, totals out: live tables and sites of every address space, and the sums over them.
+//! No I/O and no clock: a live run, a recording and a scripted test all end here.
+//!
+//! - `pipeline/space.rs`: one address space: members, live table, sites
+//! - `pipeline/resizes.rs`: the old blocks of `realloc`s that may still fail
+//! - `pipeline/snapshot.rs`: what a report is made of
+
+mod resizes;
+mod snapshot;
+mod space;
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+
+use crate::events::event::{Event, Nanoseconds, Pid, SpaceId, StackId, What};
+use crate::live::Block;
+use crate::stacks::sites::MAX_SITES;
+use crate::stacks::table::MAX_STACKS;
+use crate::stacks::{SiteTotals, StackTable};
+use resizes::Resizes;
+pub use snapshot::{ProcessTotals, ShownFilter, SiteSnapshot, Snapshot};
+use space::Space;
+
+/// The most live blocks over all spaces: about 3 GiB. A forked child's copies count, though they
+/// take memory only as far as parent and child come to differ.
+pub const MAX_LIVE_BLOCKS: usize = 1 << 27;
+
+/// How many spaces without a process stay in reports one by one; then the oldest is retired into
+/// a sum.
+pub const MAX_ENDED_SPACES: usize = 4096;
+
+/// Bounds of what a [`Pipeline`] keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// See [`MAX_LIVE_BLOCKS`].
+    pub live_blocks: usize,
+    /// See [`MAX_ENDED_SPACES`].
+    pub ended_spaces: usize,
+    /// Per space, see [`MAX_SITES`].
+    pub sites: usize,
+    /// See [`MAX_STACKS`].
+    pub stacks: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            live_blocks: MAX_LIVE_BLOCKS,
+            ended_spaces: MAX_ENDED_SPACES,
+            sites: MAX_SITES,
+            stacks: MAX_STACKS,
+        }
+    }
+}
+
+/// What happened that an undisturbed run from a process's start would not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Frees of addresses that no block is known at: allocated before attaching, or lost.
+    pub unknown_frees: u64,
+    /// Allocations at an address that was live: its free was missed, the old block counts as
+    /// freed.
+    pub superseded: u64,
+    /// Failed resizes whose beginning is not on record (any more).
+    pub resize_failures_unmatched: u64,
+    /// Failed resizes whose old block's address was live again: the newer block stayed.
+    pub resize_failures_superseded: u64,
+    /// Blocks that were not followed, because there were [`MAX_LIVE_BLOCKS`].
+    pub overflowed: u64,
+    /// Allocations that went to the common site, because their space had [`MAX_SITES`].
+    pub overflowed_sites: u64,
+    /// Spaces that events told of before any process did: a process event was lost.
+    pub unannounced_spaces: u64,
+    /// Forks into a space in use, exits and execs of processes that weren't where they left.
+    pub unmatched_processes: u64,
+    /// Ended spaces that are in the sums only, see [`MAX_ENDED_SPACES`].
+    pub retired_spaces: u64,
+}
+
+/// Totals over all spaces since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// The totals.
+    pub totals: SiteTotals,
+    /// The most bytes that were outstanding at one time.
+    pub peak_outstanding_bytes: u64,
+    /// When they were; the start if nothing ever was.
+    pub peak_at: Nanoseconds,
+}
+
+/// The state of a run.
+#[derive(Debug)]
+pub struct Pipeline {
+    start: Nanoseconds,
+    seed: u64,
+    limits: Limits,
+    spaces: Vec<Space>,
+    indices: HashMap<SpaceId, usize>,
+    /// The space of the last event and its index: the next event's most of the time.
+    recent: Option<(SpaceId, usize)>,
+    ended: VecDeque<SpaceId>,
+    retired: SiteTotals,
+    stacks: StackTable,
+    resizes: Resizes,
+    live_blocks: usize,
+    summary: Summary,
+    counts: Counts,
+}
+
+impl Pipeline {
+    /// Nothing has happened yet. `start`: a time not after the first event's; `seed` should be
+    /// random, see [`crate::live::LiveTable::new`].
+    pub fn new(start: Nanoseconds, seed: u64) -> Self {
+        Self::with_limits(start, seed, Limits::default())
+    }
+
+    /// Like [`Pipeline::new`], within other limits.
+    pub fn with_limits(start: Nanoseconds, seed: u64, limits: Limits) -> Self {
+        Self {
+            start,
+            seed,
+            limits,
+            spaces: Vec::new(),
+            indices: HashMap::new(),
+            recent: None,
+            ended: VecDeque::new(),
+            retired: SiteTotals::default(),
+            stacks: StackTable::with_limit(limits.stacks),
+            resizes: Resizes::default(),
+            live_blocks: 0,
+            summary: Summary {
+                peak_at: start,
+                ..Summary::default()
+            },
+            counts: Counts::default(),
+        }
+    }
+
+    /// Makes a process known that is followed from the start, or that joined a known space.
+    pub fn add_process(&mut self, pid: Pid, space: SpaceId) {
+        let at = match self.indices.get(&space) {
+            Some(&at) => at,
+            None => self.create(space),
+        };
+        self.spaces[at].join(pid);
+    }
+
+    /// Applies the next event; times must not decrease (see
+    /// [`Order`](crate::events::order::Order)).
+    #[inline]
+    pub fn apply(&mut self, event: Event) {
+        let Event { time, space, what } = event;
+        match what {
+            What::Alloc {
+                address,
+                size,
+                stack,
+            } => self.allocate(time, space, address, size, stack),
+            What::Free { address } => {
+                self.free(space, address);
+            }
+            What::ResizeFree { address } => {
+                let block = self.free(space, address);
+                self.resizes.remember(space, address, block);
+            }
+            What::ResizeFailed { address } => self.undo_resize(time, space, address),
+            What::Stack(raw) => self.stacks.add(*raw),
+            What::Fork {
+                pid: _,
+                child,
+                child_space,
+            } => self.fork(time, space, child, child_space),
+            What::Exec { pid, new_space } => self.exec(space, pid, new_space),
+            What::Exit { pid } => self.exit(space, pid),
+        }
+    }
+
+    /// Totals over all spaces.
+    pub fn summary(&self) -> Summary {
+        self.summary
+    }
+
+    /// What was not as it should be.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The stacks behind the sites' ids.
+    pub fn stacks(&self) -> &StackTable {
+        &self.stacks
+    }
+
+    /// The sum over the spaces that were retired. The spaces' totals and this make the summary's.
+    pub fn retired(&self) -> SiteTotals {
+        self.retired
+    }
+
+    /// Blocks in all live tables, forked copies included.
+    pub fn live_blocks(&self) -> usize {
+        self.live_blocks
+    }
+
+    /// Heap bytes of all live tables.
+    pub fn table_bytes(&self) -> usize {
+        let tables = self.spaces.iter().map(|space| space.table.memory_bytes());
+        tables.sum()
+    }
+
+    /// Every space that is not retired: live ones and ended ones, in no order.
+    pub fn processes(&self) -> impl Iterator<Item = ProcessTotals> {
+        self.spaces.iter().map(ProcessTotals::of)
+    }
+
+    /// Looks at every live block: what a report shows at the time `now`.
+    pub fn snapshot(&self, now: Nanoseconds, filter: &ShownFilter) -> Snapshot {
+        snapshot::take(&self.spaces, now, filter)
+    }
+
+    /// The index of a space that an event named.
+    #[inline]
+    fn space_at(&mut self, id: SpaceId) -> usize {
+        if let Some((recent, at)) = self.recent
+            && recent == id
+        {
+            return at;
+        }
+        let at = match self.indices.get(&id) {
+            Some(&at) => at,
+            None => {
+                self.counts.unannounced_spaces += 1;
+                self.create(id)
+            }
+        };
+        self.recent = Some((id, at));
+        at
+    }
+
+    fn create(&mut self, id: SpaceId) -> usize {
+        let at = self.spaces.len();
+        let seed = self.seed ^ (u64::from(id.0) << 32);
+        self.spaces
+            .push(Space::new(id, self.start, seed, self.limits.sites));
+        self.indices.insert(id, at);
+        at
+    }
+
+    fn allocate(
+        &mut self,
+        time: Nanoseconds,
+        space: SpaceId,
+        address: u64,
+        size: u64,
+        stack: StackId,
+    ) {
+        let at = self.space_at(space);
+        let space = &mut self.spaces[at];
+        if self.live_blocks >= self.limits.live_blocks && !space.table.contains(address) {
+            self.counts.overflowed += 1;
+            return;
+        }
+        let site = match space.sites.find(stack) {
+            Some(site) => site,
+            None => {
+                self.stacks.expect(stack);
+                let site = space.sites.create(stack);
+                self.counts.overflowed_sites += u64::from(site as usize == self.limits.sites);
+                site
+            }
+        };
+        let block = Block {
+            site,
+            size,
+            birth: time,
+        };
+        if let Some(old) = space.table.insert(address, block) {
+            self.counts.superseded += 1;
+            space.sites.totals_mut(old.site).free(old.size);
+            self.summary.totals.free(old.size);
+        } else {
+            self.live_blocks += 1;
+        }
+        space.sites.totals_mut(site).allocate(size);
+        self.summary.totals.allocate(size);
+        self.note_peak(time);
+    }
+
+    #[inline]
+    fn free(&mut self, space: SpaceId, address: u64) -> Option<Block> {
+        let at = self.space_at(space);
+        let space = &mut self.spaces[at];
+        let Some(block) = space.table.remove(address) else {
+            self.counts.unknown_frees += 1;
+            return None;
+        };
+        self.live_blocks -= 1;
+        space.sites.totals_mut(block.site).free(block.size);
+        self.summary.totals.free(block.size);
+        Some(block)
+    }
+
+    fn undo_resize(&mut self, time: Nanoseconds, space: SpaceId, address: u64) {
+        let Some(removed) = self.resizes.take(space, address) else {
+            self.counts.resize_failures_unmatched += 1;
+            return;
+        };
+        let Some(block) = removed else {
+            self.counts.unknown_frees = self.counts.unknown_frees.saturating_sub(1);
+            return;
+        };
+        let at = self.space_at(space);
+        let space = &mut self.spaces[at];
+        if space.table.contains(address) {
+            self.counts.resize_failures_superseded += 1;
+            return;
+        }
+        space.table.insert(address, block);
+        self.live_blocks += 1;
+        space.sites.totals_mut(block.site).unfree(block.size);
+        self.summary.totals.unfree(block.size);
+        self.note_peak(time);
+    }
+
+    #[inline]
+    fn note_peak(&mut self, time: Nanoseconds) {
+        let outstanding = self.summary.totals.outstanding_bytes();
+        if outstanding > self.summary.peak_outstanding_bytes {
+            self.summary.peak_outstanding_bytes = outstanding;
+            self.summary.peak_at = time;
+        }
+    }
+
+    fn fork(&mut self, time: Nanoseconds, space: SpaceId, child: Pid, child_space: SpaceId) {
+        let parent = self.space_at(space);
+        if child_space == space {
+            self.spaces[parent].join(child);
+            return;
+        }
+        let at = match self.indices.get(&child_space) {
+            Some(&at) => at,
+            None => self.create(child_space),
+        };
+        self.spaces[at].join(child);
+        if !self.spaces[at].is_unused() {
+            self.counts.unmatched_processes += 1;
+            return;
+        }
+        let blocks = self.spaces[parent].table.len();
+        if self.live_blocks + blocks > self.limits.live_blocks {
+            self.counts.overflowed += blocks as u64;
+            return;
+        }
+        let table = self.spaces[parent].table.fork();
+        let sites = self.spaces[parent].sites.fork();
+        self.live_blocks += blocks;
+        self.summary.totals.add(&sites.sum());
+        self.note_peak(time);
+        self.spaces[at].table = table;
+        self.spaces[at].sites = sites;
+    }
+
+    fn exec(&mut self, space: SpaceId, pid: Pid, new_space: SpaceId) {
+        if space == new_space {
+            self.counts.unmatched_processes += 1;
+            return;
+        }
+        let at = self.space_at(space);
+        if !self.spaces[at].leave(pid) {
+            self.counts.unmatched_processes += 1;
+        }
+        if self.spaces[at].is_ended() {
+            self.live_blocks -= self.spaces[at].table.len();
+            let before = self.spaces[at].sites.sum();
+            self.summary.totals.discarded_bytes += before.outstanding_bytes();
+            self.summary.totals.discarded_count += before.outstanding_count();
+            self.spaces[at].discard(self.start);
+            self.resizes.forget(space);
+            self.end(space);
+        }
+        self.add_process(pid, new_space);
+    }
+
+    fn exit(&mut self, space: SpaceId, pid: Pid) {
+        let at = self.space_at(space);
+        if !self.spaces[at].leave(pid) {
+            self.counts.unmatched_processes += 1;
+        }
+        if self.spaces[at].is_ended() {
+            self.end(space);
+        }
+    }
+
+    /// Lines an ended space up for retirement, and retires the oldest if there are too many.
+    fn end(&mut self, space: SpaceId) {
+        if self.ended.contains(&space) {
+            return;
+        }
+        self.ended.push_back(space);
+        if self.ended.len() > self.limits.ended_spaces
+            && let Some(oldest) = self.ended.pop_front()
+            && let Some(&at) = self.indices.get(&oldest)
+            && self.spaces[at].is_ended()
+        {
+            self.retire(oldest, at);
+        }
+    }
+
+    fn retire(&mut self, id: SpaceId, at: usize) {
+        let space = self.spaces.swap_remove(at);
+        self.indices.remove(&id);
+        if let Some(moved) = self.spaces.get(at) {
+            self.indices.insert(moved.id, at);
+        }
+        self.recent = None;
+        self.resizes.forget(id);
+        self.live_blocks -= space.table.len();
+        self.retired.add(&space.sites.sum());
+        self.counts.retired_spaces += 1;
+    }
+}

@@ -1,0 +1,154 @@
+//! What a report is made of: every site's totals, and which of its blocks pass the filters.
+
+use super::space::Space;
+use crate::events::event::{Nanoseconds, Pid, SpaceId, StackId};
+use crate::stacks::SiteTotals;
+
+/// Which blocks are shown. Totals stay whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShownFilter {
+    /// Blocks of at least this age.
+    pub min_age_ns: Nanoseconds,
+    /// Blocks of at least this size, bytes.
+    pub min_size: u64,
+    /// Blocks of at most this size, bytes.
+    pub max_size: u64,
+}
+
+impl Default for ShownFilter {
+    fn default() -> Self {
+        Self {
+            min_age_ns: 0,
+            min_size: 0,
+            max_size: u64::MAX,
+        }
+    }
+}
+
+/// One call stack of one address space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SiteSnapshot {
+    /// The address space.
+    pub space: SpaceId,
+    /// The site's index in its space: the same in every snapshot of a run.
+    pub site: u32,
+    /// The process that a report names for the space.
+    pub pid: Option<Pid>,
+    /// The call stack; `None` for the common site of a space with too many stacks.
+    pub stack: Option<StackId>,
+    /// All that was allocated and what became of it.
+    pub totals: SiteTotals,
+    /// Outstanding bytes in blocks that pass the filters.
+    pub shown_bytes: u64,
+    /// Outstanding blocks that pass the filters.
+    pub shown_count: u64,
+    /// When the oldest outstanding block, shown or not, was allocated (to 16.8 ms, rounded down).
+    pub oldest_birth: Option<Nanoseconds>,
+}
+
+/// All sites at one time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// When.
+    pub at: Nanoseconds,
+    /// Every site that ever had a block, by space and site.
+    pub sites: Vec<SiteSnapshot>,
+}
+
+impl Snapshot {
+    /// A site, if it is in this snapshot.
+    pub fn find(&self, space: SpaceId, site: u32) -> Option<&SiteSnapshot> {
+        let found = self
+            .sites
+            .binary_search_by_key(&(space, site), |site| (site.space, site.site));
+        self.sites.get(found.ok()?)
+    }
+
+    /// By how many bytes a second the site's outstanding bytes grew (or shrank) since an earlier
+    /// snapshot of the same run, which the caller keeps; 0 if no time has passed.
+    pub fn rate_since(&self, earlier: &Self, site: &SiteSnapshot) -> f64 {
+        let seconds = self.at.saturating_sub(earlier.at) as f64 / 1e9;
+        if seconds == 0.0 {
+            return 0.0;
+        }
+        let before = earlier
+            .find(site.space, site.site)
+            .map_or(0, |earlier| earlier.totals.outstanding_bytes());
+        (site.totals.outstanding_bytes() as f64 - before as f64) / seconds
+    }
+}
+
+/// One address space with its processes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessTotals {
+    /// The address space.
+    pub space: SpaceId,
+    /// The process that a report names: the first that lives here, or the last that did.
+    pub pid: Option<Pid>,
+    /// All that live here now: several after `vfork` or `CLONE_VM`, none once it has ended.
+    pub members: Vec<Pid>,
+    /// Whether the last process exited or left by exec; after an exit the totals are its final
+    /// state.
+    pub ended: bool,
+    /// The sum over the space's sites.
+    pub totals: SiteTotals,
+}
+
+impl ProcessTotals {
+    pub(super) fn of(space: &Space) -> Self {
+        Self {
+            space: space.id,
+            pid: space.pid(),
+            members: space.members.clone(),
+            ended: space.is_ended(),
+            totals: space.sites.sum(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Shown {
+    bytes: u64,
+    count: u64,
+    oldest: Option<Nanoseconds>,
+}
+
+pub(super) fn take(spaces: &[Space], now: Nanoseconds, filter: &ShownFilter) -> Snapshot {
+    let mut sites = Vec::new();
+    let mut shown = Vec::new();
+    for space in spaces {
+        shown.clear();
+        shown.resize(space.sites.len(), Shown::default());
+        for (_, block) in space.table.iter() {
+            let Some(shown) = shown.get_mut(block.site as usize) else {
+                continue;
+            };
+            let oldest = shown.oldest.get_or_insert(block.birth);
+            *oldest = block.birth.min(*oldest);
+            if now.saturating_sub(block.birth) >= filter.min_age_ns
+                && (filter.min_size..=filter.max_size).contains(&block.size)
+            {
+                shown.bytes += block.size;
+                shown.count += 1;
+            }
+        }
+        let pid = space.pid();
+        for ((site, stack, totals), shown) in space.sites.iter().zip(&shown) {
+            if *totals == SiteTotals::default() {
+                continue;
+            }
+            sites.push(SiteSnapshot {
+                space: space.id,
+                site,
+                pid,
+                stack,
+                totals: *totals,
+                shown_bytes: shown.bytes,
+                shown_count: shown.count,
+                oldest_birth: shown.oldest,
+            });
+        }
+    }
+    sites.sort_unstable_by_key(|site| (site.space, site.site));
+    Snapshot { at: now, sites }
+}

@@ -1,0 +1,73 @@
+//! One address space: who lives in it, which blocks, whose they are.
+
+use crate::events::event::{Nanoseconds, Pid, SpaceId};
+use crate::live::LiveTable;
+use crate::stacks::Sites;
+
+#[derive(Debug)]
+pub(super) struct Space {
+    pub(super) id: SpaceId,
+    /// Processes that live in it, the first first.
+    pub(super) members: Vec<Pid>,
+    /// The process that joined or left last.
+    last_seen: Option<Pid>,
+    seed: u64,
+    pub(super) table: LiveTable,
+    pub(super) sites: Sites,
+    had_exit: bool,
+}
+
+impl Space {
+    pub(super) fn new(id: SpaceId, start: Nanoseconds, seed: u64, max_sites: usize) -> Self {
+        Self {
+            id,
+            members: Vec::new(),
+            last_seen: None,
+            seed,
+            table: LiveTable::new(start, seed),
+            sites: Sites::with_limit(max_sites),
+            had_exit: false,
+        }
+    }
+
+    /// The process that a report names: the first that lives here, or the last that did.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        self.members.first().copied().or(self.last_seen)
+    }
+
+    /// No process is left, though there was one.
+    pub(super) fn is_ended(&self) -> bool {
+        self.had_exit && self.members.is_empty()
+    }
+
+    /// Nothing was ever allocated or inherited here.
+    pub(super) fn is_unused(&self) -> bool {
+        self.sites.is_empty()
+    }
+
+    pub(super) fn join(&mut self, pid: Pid) {
+        if !self.members.contains(&pid) {
+            self.members.push(pid);
+        }
+        self.last_seen = Some(pid);
+    }
+
+    /// Whether the process was a member. One that wasn't ends a space without members all the
+    /// same: its start was lost.
+    pub(super) fn leave(&mut self, pid: Pid) -> bool {
+        let before = self.members.len();
+        self.members.retain(|&member| member != pid);
+        let was_member = self.members.len() < before;
+        if was_member || before == 0 {
+            self.last_seen = Some(pid);
+            self.had_exit = true;
+        }
+        was_member
+    }
+
+    /// The program is gone and its blocks with it; the totals stay.
+    pub(super) fn discard(&mut self, start: Nanoseconds) {
+        self.table = LiveTable::new(start, self.seed);
+        self.sites.discard();
+    }
+}

@@ -1,0 +1,211 @@
+//! From a process's mappings to probes in its allocators: each file once, whoever maps it.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Result;
+
+use super::{
+    kernel_side::{KernelSide, Scope},
+    plan::{Definition, plan, wanted_symbols},
+};
+use crate::{
+    identity::Pid,
+    target::{
+        elf::{ElfReader, ElfSymbol, SymbolKind},
+        mappings::{Backing, FileId, Mapping, Mappings, open_mapped_file},
+    },
+};
+
+/// What is probed in one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage {
+    /// The file, as the target sees it.
+    pub module: String,
+    /// Which allocator it is, by its name.
+    pub allocator: String,
+    /// Functions whose calls are seen.
+    pub attached: Vec<&'static str>,
+    /// Functions of the family that are not there, or could not be probed.
+    pub missing: Vec<&'static str>,
+    /// Why a function that is there could not be probed.
+    pub refusals: Vec<String>,
+}
+
+/// A file that was looked at.
+enum Seen {
+    Allocator(Coverage),
+    NoAllocator,
+}
+
+/// What one look at a process's mappings found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Allocators that the process maps, new or known.
+    pub allocators: usize,
+    /// Probes that went in.
+    pub new_sites: usize,
+    /// A Go program: it brings its own allocator.
+    pub go: bool,
+}
+
+/// The files looked at so far.
+#[derive(Default)]
+pub struct Probed {
+    files: HashMap<FileId, Seen>,
+}
+
+/// Files that are remembered; further ones are looked at again each time.
+const MAX_FILES: usize = 65_536;
+
+impl Probed {
+    /// Looks at what `pid` maps now, and probes the allocators that are new.
+    ///
+    /// # Errors
+    /// If the process's mappings cannot be read: it is gone, or not ours to look at.
+    pub fn look_at(&mut self, side: &mut KernelSide, pid: Pid, scope: Scope) -> Result<Found> {
+        let mut found = Found::default();
+        for mapping in Mappings::read(pid)?.iter() {
+            let Backing::File { id, path, .. } = &mapping.backing else {
+                continue;
+            };
+            if !mapping.executable || is_loader(path) {
+                continue;
+            }
+            if let Some(seen) = self.files.get(id) {
+                found.allocators += usize::from(matches!(seen, Seen::Allocator(_)));
+                continue;
+            }
+            let seen = match probe_file(side, pid, mapping, path, scope, &mut found) {
+                Some(coverage) => {
+                    found.allocators += 1;
+                    found.new_sites += coverage.attached.len();
+                    Seen::Allocator(coverage)
+                }
+                None => Seen::NoAllocator,
+            };
+            if self.files.len() < MAX_FILES {
+                self.files.insert(*id, seen);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What is probed, by path.
+    pub fn coverage(&self) -> Vec<&Coverage> {
+        let mut all: Vec<&Coverage> = self
+            .files
+            .values()
+            .filter_map(|seen| match seen {
+                Seen::Allocator(coverage) => Some(coverage),
+                Seen::NoAllocator => None,
+            })
+            .collect();
+        all.sort_by(|a, b| a.module.cmp(&b.module));
+        all
+    }
+}
+
+/// The loader of older C libraries defines a `malloc` of its own, for itself alone.
+fn is_loader(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.starts_with("ld-linux") || name.starts_with("ld-2.")
+}
+
+/// Probes a mapped file; `None` if it is no allocator, or no file that can be read as one.
+fn probe_file(
+    side: &mut KernelSide,
+    pid: Pid,
+    mapping: &Mapping,
+    path: &str,
+    scope: Scope,
+    found: &mut Found,
+) -> Option<Coverage> {
+    let file = open_mapped_file(pid, mapping).ok()?;
+    let reader = ElfReader::new(&file);
+    found.go |= reader.facts().is_ok_and(|facts| facts.go);
+    let wanted: Vec<&str> = wanted_symbols().collect();
+    let definitions = definitions(reader.symbols(&wanted).ok()?);
+    let plan = plan(&definitions)?;
+    let mut coverage = Coverage {
+        module: path.to_owned(),
+        allocator: allocator_name(path),
+        attached: Vec::new(),
+        missing: plan.missing,
+        refusals: Vec::new(),
+    };
+    let handle = handle_path(&file);
+    for site in &plan.sites {
+        match side.attach(&handle, site, scope) {
+            Ok(()) => coverage.attached.extend(&site.symbols),
+            Err(error) => {
+                coverage.missing.extend(&site.symbols);
+                coverage
+                    .refusals
+                    .push(format!("{}: {error:#}", site.symbols.join(", ")));
+            }
+        }
+    }
+    Some(coverage)
+}
+
+/// A path to the very file that is open, whatever became of its name.
+fn handle_path(file: &File) -> PathBuf {
+    Path::new("/proc/self/fd").join(file.as_raw_fd().to_string())
+}
+
+/// One definition a name: what other files can call comes before what they can't.
+fn definitions(mut symbols: Vec<ElfSymbol>) -> Vec<Definition> {
+    symbols.sort_by_key(|symbol| !symbol.global);
+    symbols
+        .into_iter()
+        .map(|symbol| Definition {
+            symbol: symbol.name,
+            offset: symbol.file_offset,
+            indirect: symbol.kind == SymbolKind::Ifunc,
+        })
+        .collect()
+}
+
+/// Which allocator a file is; its own name if it is none of the well-known ones.
+fn allocator_name(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let known = [
+        ("libjemalloc", "jemalloc"),
+        ("libtcmalloc", "tcmalloc"),
+        ("libmimalloc", "mimalloc"),
+        ("libc.musl", "musl"),
+        ("ld-musl", "musl"),
+        ("libc.so", "glibc"),
+        ("libc-2.", "glibc"),
+    ];
+    known
+        .iter()
+        .find(|(prefix, _)| name.starts_with(prefix))
+        .map_or(name, |(_, allocator)| allocator)
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_called_by_the_allocator_that_they_are() {
+        assert_eq!(allocator_name("/lib/x86_64-linux-gnu/libc.so.6"), "glibc");
+        assert_eq!(allocator_name("/usr/lib/libjemalloc.so.2"), "jemalloc");
+        assert_eq!(allocator_name("/lib/ld-musl-x86_64.so.1"), "musl");
+        assert_eq!(allocator_name("/usr/bin/server"), "server");
+    }
+
+    #[test]
+    fn the_loaders_own_malloc_is_left_alone() {
+        assert!(is_loader("/lib64/ld-linux-x86-64.so.2"));
+        assert!(is_loader("/lib/x86_64-linux-gnu/ld-2.31.so"));
+        assert!(!is_loader("/lib/ld-musl-x86_64.so.1"));
+    }
+}

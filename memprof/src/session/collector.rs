@@ -1,0 +1,350 @@
+//! The thread that keeps up with the target: polls the rings, orders the events, applies them.
+//!
+//! It shares its state with the session by one lock, taken once a poll and once a report, never
+//! per event; naming functions, which may take seconds, happens outside of it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    os::fd::{AsFd as _, BorrowedFd},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use nix::{
+    sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
+    time::{ClockId, clock_gettime},
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::{
+    events::{
+        decode::decode,
+        event::{Event, What},
+        order::Order,
+        ring::{BatchEnd, Ring},
+    },
+    identity::{Nanoseconds, Pid, SpaceId, StackId},
+    pipeline::Pipeline,
+    probes::kernel_side::RingMap,
+    stacks::table::MAX_STACKS,
+    target::{
+        modules::{AddressSpaces, FrameAddress},
+        process::ProcessFacts,
+    },
+};
+
+/// Time between two looks at the rings. The kernel side wakes the thread earlier if one passes
+/// its half.
+const POLL_PERIOD: Duration = Duration::from_millis(10);
+/// Records taken from one ring before the next one has its turn.
+const BATCH: usize = 64 * 1024;
+/// The mappings of a space are read again for an unknown address at most this often, however
+/// many stacks have one.
+const REREAD_PERIOD: Nanoseconds = 20_000_000;
+/// Processes that are remembered by name; what more there are count in the totals only.
+const MAX_KNOWN_PROCESSES: usize = 65_536;
+
+/// Something that the session has to act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// This process runs another program now, with allocators that may not be probed yet.
+    Executed(Pid),
+    /// The last followed process has ended.
+    AllEnded,
+}
+
+/// A process that was followed.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// Who it is.
+    pub facts: ProcessFacts,
+    /// Whether it has ended.
+    pub ended: bool,
+}
+
+/// What the collector knows, up to the last poll.
+pub struct State {
+    /// Blocks, stacks, totals.
+    pub pipeline: Pipeline,
+    /// Who has what mapped.
+    pub spaces: AddressSpaces,
+    /// Where the frames of each stack are, settled when it arrived.
+    pub places: HashMap<StackId, Box<[FrameAddress]>>,
+    /// Every process that was followed, in order of arrival.
+    pub processes: Vec<Followed>,
+    /// Records that were none.
+    pub undecodable: u64,
+    living: HashSet<Pid>,
+    reread: HashMap<SpaceId, Nanoseconds>,
+    notices: UnboundedSender<Notice>,
+}
+
+impl State {
+    /// Nothing known yet; `start` in nanoseconds of `CLOCK_MONOTONIC`.
+    pub fn new(start: Nanoseconds, notices: UnboundedSender<Notice>) -> Self {
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), start);
+        Self {
+            pipeline: Pipeline::new(start, seed),
+            spaces: AddressSpaces::default(),
+            places: HashMap::new(),
+            processes: Vec::new(),
+            undecodable: 0,
+            living: HashSet::new(),
+            reread: HashMap::new(),
+            notices,
+        }
+    }
+
+    /// A process is followed from now on.
+    pub fn add(&mut self, facts: ProcessFacts, space: SpaceId) {
+        let pid = facts.pid;
+        self.pipeline.add_process(pid, space);
+        // A process that is gone already has no mappings; its frames will say so.
+        let _ = self.spaces.observe(space, pid);
+        self.remember(facts);
+    }
+
+    fn remember(&mut self, facts: ProcessFacts) {
+        self.living.insert(facts.pid);
+        if self.processes.len() < MAX_KNOWN_PROCESSES {
+            self.processes.push(Followed {
+                facts,
+                ended: false,
+            });
+        }
+    }
+
+    fn known(&mut self, pid: Pid) -> Option<&mut Followed> {
+        let mut newest_first = self.processes.iter_mut().rev();
+        newest_first.find(|process| process.facts.pid == pid && !process.ended)
+    }
+
+    fn apply(&mut self, event: Event) {
+        match &event.what {
+            What::Alloc { .. } | What::Free { .. } => {}
+            What::ResizeFree { .. } | What::ResizeFailed { .. } => {}
+            What::Stack(stack) => {
+                let (id, pcs) = (stack.id, &stack.pcs);
+                if self.places.len() < MAX_STACKS {
+                    let frames = self.resolve(event.space, event.time, pcs);
+                    self.places.insert(id, frames);
+                }
+            }
+            What::Fork {
+                child, child_space, ..
+            } => {
+                if *child_space != event.space {
+                    self.spaces.inherit(*child_space, event.space);
+                }
+                let facts = ProcessFacts::read(*child).unwrap_or_else(|| gone(*child));
+                self.remember(facts);
+            }
+            What::Exec { pid, new_space } => {
+                let _ = self.spaces.observe(*new_space, *pid);
+                let facts = ProcessFacts::read(*pid);
+                if let (Some(facts), Some(process)) = (facts, self.known(*pid)) {
+                    process.facts = facts;
+                }
+                // The session may be on its way out and no longer listen.
+                let _ = self.notices.send(Notice::Executed(*pid));
+            }
+            What::Exit { pid } => {
+                if let Some(process) = self.known(*pid) {
+                    process.ended = true;
+                }
+                self.living.remove(pid);
+            }
+        }
+        let exit = matches!(event.what, What::Exit { .. });
+        self.pipeline.apply(event);
+        if exit && self.living.is_empty() {
+            let _ = self.notices.send(Notice::AllEnded);
+        }
+    }
+
+    /// Where the frames of a new stack are, reading the process's mappings again if need be.
+    fn resolve(
+        &mut self,
+        space: SpaceId,
+        now: Nanoseconds,
+        pcs: &[u64],
+    ) -> Box<[FrameAddress]> {
+        let resolved = self.spaces.resolve(space, pcs);
+        if resolved.missed == 0 {
+            return resolved.frames.into();
+        }
+        let last = self.reread.entry(space).or_insert(0);
+        if now.saturating_sub(*last) < REREAD_PERIOD {
+            return resolved.frames.into();
+        }
+        *last = now;
+        let member = self
+            .pipeline
+            .processes()
+            .find(|process| process.space == space)
+            .and_then(|process| process.pid);
+        if let Some(pid) = member {
+            let _ = self.spaces.observe(space, pid);
+        }
+        self.spaces.resolve(space, pcs).frames.into()
+    }
+}
+
+/// What is known of a process that was over before it could be looked at.
+fn gone(pid: Pid) -> ProcessFacts {
+    ProcessFacts {
+        pid,
+        start_ticks: 0,
+        comm: None,
+        exe: None,
+        cmdline: None,
+    }
+}
+
+/// The state, shared.
+#[derive(Clone)]
+pub struct Shared(Arc<Mutex<State>>);
+
+impl Shared {
+    /// The state, for a moment. A panic of the other holder leaves it usable: what was applied
+    /// is applied.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The running thread.
+pub struct Collector {
+    shared: Shared,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Collector {
+    /// Starts reading `rings` into `state`.
+    ///
+    /// # Errors
+    /// If a ring cannot be mapped or waited for.
+    pub fn start(state: State, rings: Vec<RingMap>) -> Result<Self> {
+        let shared = Shared(Arc::new(Mutex::new(state)));
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut reader = Reader::new(rings)?;
+        let (state, stopped) = (shared.clone(), stop.clone());
+        let thread = thread::Builder::new()
+            .name("collector".to_owned())
+            .spawn(move || reader.run(&state, &stopped))
+            .context("cannot start the collector's thread")?;
+        Ok(Self {
+            shared,
+            stop,
+            thread,
+        })
+    }
+
+    /// The state.
+    pub fn shared(&self) -> Shared {
+        self.shared.clone()
+    }
+
+    /// Reads what the rings still hold, which the closed gate has made finite, then ends.
+    pub fn finish(self) -> Shared {
+        self.stop.store(true, Ordering::Release);
+        // A panic in the thread has been printed; what it had applied is reported.
+        let _ = self.thread.join();
+        self.shared
+    }
+}
+
+/// One ring, and how far it is known to have been read.
+struct Source {
+    ring: Ring,
+    /// Time of the last record that was read.
+    last: Nanoseconds,
+}
+
+struct Reader {
+    sources: Vec<Source>,
+    order: Order,
+    waker: Epoll,
+    /// Ring maps stay open as long as they are read.
+    _maps: Vec<RingMap>,
+}
+
+impl Reader {
+    fn new(maps: Vec<RingMap>) -> Result<Self> {
+        let waker = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let mut sources = Vec::with_capacity(maps.len());
+        for map in &maps {
+            let fd: BorrowedFd<'_> = map.fd.as_fd();
+            let ring = Ring::map(fd, map.bytes).context("cannot map a ring")?;
+            // Edge-triggered: a ring that holds something is not an event, the wakeup is.
+            waker.add(fd, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0))?;
+            sources.push(Source { ring, last: 0 });
+        }
+        Ok(Self {
+            sources,
+            order: Order::new(),
+            waker,
+            _maps: maps,
+        })
+    }
+
+    fn run(&mut self, state: &Shared, stop: &AtomicBool) {
+        let period = EpollTimeout::try_from(POLL_PERIOD).unwrap_or(EpollTimeout::ZERO);
+        let mut events = [EpollEvent::empty(); 16];
+        loop {
+            let stopping = stop.load(Ordering::Acquire);
+            let drained = self.poll(state);
+            if stopping && drained {
+                self.order.flush(|event| state.lock().apply(event));
+                return;
+            }
+            if drained {
+                // Interrupted, timed out or woken: the rings are looked at in any case.
+                let _ = self.waker.wait(&mut events, period);
+            }
+        }
+    }
+
+    /// One look at every ring; whether nothing was left.
+    ///
+    /// Events up to the watermark are applied in order of time: a ring that was drained after
+    /// `now` was taken holds nothing older than it that another event could follow from; one
+    /// that was not drained is known up to the last record read.
+    fn poll(&mut self, state: &Shared) -> bool {
+        let now = monotonic();
+        let mut watermark = now;
+        let mut drained = true;
+        let mut undecodable = 0;
+        for source in &mut self.sources {
+            let (order, last) = (&mut self.order, &mut source.last);
+            let end = source.ring.read(BATCH, |bytes| match decode(bytes) {
+                Ok(event) => {
+                    *last = event.time;
+                    order.push(event);
+                }
+                Err(_) => undecodable += 1,
+            });
+            if end == BatchEnd::MoreToCome {
+                drained = false;
+                watermark = watermark.min(source.last);
+            }
+        }
+        let mut state = state.lock();
+        state.undecodable += undecodable;
+        self.order.release(watermark, |event| state.apply(event));
+        drained
+    }
+}
+
+/// The kernel's clock of the events, nanoseconds.
+pub fn monotonic() -> Nanoseconds {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
+        time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
+    })
+}

@@ -1,0 +1,194 @@
+//! The stacks behind the ids in allocation events.
+//!
+//! The kernel side sends a stack's program counters once. They may come after the first event
+//! that names them (another ring), or never (the record was lost): an id that is in use without
+//! them is *awaited*, which the report shows as an unknown stack, not as an empty one.
+
+use hashbrown::HashMap;
+
+use crate::events::event::{RawStack, StackEnd, StackId};
+
+/// The most stacks that are kept, each at most about 1 KiB: beyond that, ids stay unknown.
+pub const MAX_STACKS: usize = 1 << 18;
+
+/// A call stack as the kernel side walked it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// Program counters, innermost first: the allocator function's own address, then return
+    /// addresses.
+    pub pcs: Box<[u64]>,
+    /// How the walk ended.
+    pub end: StackEnd,
+}
+
+/// Stack id → [`Stack`], with counts of what is wrong with them.
+#[derive(Debug)]
+pub struct StackTable {
+    /// `None`: awaited.
+    stacks: HashMap<StackId, Option<Stack>>,
+    max_stacks: usize,
+    awaited: u64,
+    truncated: u64,
+    broken: u64,
+    conflicting: u64,
+    overflowed: u64,
+}
+
+impl Default for StackTable {
+    fn default() -> Self {
+        Self::with_limit(MAX_STACKS)
+    }
+}
+
+impl StackTable {
+    /// An empty table that keeps at most `max_stacks` ids.
+    pub fn with_limit(max_stacks: usize) -> Self {
+        Self {
+            stacks: HashMap::new(),
+            max_stacks,
+            awaited: 0,
+            truncated: 0,
+            broken: 0,
+            conflicting: 0,
+            overflowed: 0,
+        }
+    }
+
+    /// Notes that an event named this id.
+    pub fn expect(&mut self, id: StackId) {
+        if self.stacks.contains_key(&id) {
+            return;
+        }
+        if self.stacks.len() >= self.max_stacks {
+            self.overflowed += 1;
+            return;
+        }
+        self.stacks.insert(id, None);
+        self.awaited += 1;
+    }
+
+    /// Takes a stack in. One that is known already stays as it was.
+    pub fn add(&mut self, raw: RawStack) {
+        let at_limit = self.stacks.len() >= self.max_stacks;
+        match self.stacks.get_mut(&raw.id) {
+            Some(Some(known)) => {
+                if *known.pcs != *raw.pcs {
+                    self.conflicting += 1;
+                }
+                return;
+            }
+            None if at_limit => {
+                self.overflowed += 1;
+                return;
+            }
+            Some(None) => self.awaited -= 1,
+            None => {}
+        }
+        match raw.end {
+            StackEnd::Complete => {}
+            StackEnd::TooDeep => self.truncated += 1,
+            StackEnd::Broken => self.broken += 1,
+        }
+        let stack = Stack {
+            pcs: raw.pcs.into_boxed_slice(),
+            end: raw.end,
+        };
+        self.stacks.insert(raw.id, Some(stack));
+    }
+
+    /// The stack of an id; `None` while its program counters have not come.
+    pub fn get(&self, id: StackId) -> Option<&Stack> {
+        self.stacks.get(&id)?.as_ref()
+    }
+
+    /// Every stack whose program counters are known, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (StackId, &Stack)> {
+        self.stacks
+            .iter()
+            .filter_map(|(&id, stack)| Some((id, stack.as_ref()?)))
+    }
+
+    /// Ids in use whose program counters have not come.
+    pub fn awaited(&self) -> u64 {
+        self.awaited
+    }
+
+    /// Stacks with more frames than a record holds.
+    pub fn truncated(&self) -> u64 {
+        self.truncated
+    }
+
+    /// Stacks whose walk ended at something that is no frame.
+    pub fn broken(&self) -> u64 {
+        self.broken
+    }
+
+    /// Stacks that came again with other program counters: ids that collided.
+    pub fn conflicting(&self) -> u64 {
+        self.conflicting
+    }
+
+    /// Ids that found no place any more.
+    pub fn overflowed(&self) -> u64 {
+        self.overflowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(id: u64, end: StackEnd) -> RawStack {
+        RawStack {
+            id: StackId(id),
+            end,
+            pcs: vec![id, 2, 3],
+        }
+    }
+
+    #[test]
+    fn a_stack_is_awaited_from_its_first_use_until_it_comes() {
+        let mut stacks = StackTable::default();
+        stacks.expect(StackId(1));
+        stacks.expect(StackId(1));
+        assert_eq!(stacks.awaited(), 1);
+        assert_eq!(stacks.get(StackId(1)), None);
+        stacks.add(raw(1, StackEnd::Complete));
+        stacks.expect(StackId(1));
+        assert_eq!(stacks.awaited(), 0);
+        assert_eq!(
+            stacks.get(StackId(1)).map(|s| s.pcs.to_vec()),
+            Some(vec![1, 2, 3])
+        );
+    }
+
+    #[test]
+    fn the_limit_bounds_what_is_kept_but_an_awaited_stack_still_finds_its_place() {
+        let mut stacks = StackTable::with_limit(2);
+        stacks.expect(StackId(1));
+        stacks.add(raw(2, StackEnd::TooDeep));
+        stacks.expect(StackId(3));
+        stacks.add(raw(4, StackEnd::Broken));
+        stacks.add(raw(1, StackEnd::Broken));
+        assert_eq!(stacks.overflowed(), 2);
+        assert_eq!(stacks.iter().count(), 2);
+        assert_eq!((stacks.truncated(), stacks.broken()), (1, 1));
+    }
+
+    #[test]
+    fn a_stack_that_comes_again_counts_once_and_a_different_one_is_told() {
+        let mut stacks = StackTable::default();
+        stacks.add(raw(1, StackEnd::Broken));
+        stacks.add(raw(1, StackEnd::Broken));
+        assert_eq!((stacks.broken(), stacks.conflicting()), (1, 0));
+        stacks.add(RawStack {
+            pcs: vec![9],
+            ..raw(1, StackEnd::Complete)
+        });
+        assert_eq!(stacks.conflicting(), 1);
+        assert_eq!(
+            stacks.get(StackId(1)).map(|s| s.pcs.to_vec()),
+            Some(vec![1, 2, 3])
+        );
+    }
+}

@@ -1,0 +1,147 @@
+//! A running process as a target: that it is one, who it is, and what it weighs.
+
+use std::{fs, io, path::PathBuf};
+
+use anyhow::{Error, Result};
+use procfs::{
+    ProcError,
+    process::{Process as Proc, StatFlags, Status},
+};
+
+use crate::{bad_input, identity::Pid};
+
+/// Who a process is. A pid alone is not an identity: it comes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessFacts {
+    /// Its id.
+    pub pid: Pid,
+    /// Its start, in clock ticks since boot: with the id, its identity.
+    pub start_ticks: u64,
+    /// The kernel's name for its main thread.
+    pub comm: Option<String>,
+    /// What it executes.
+    pub exe: Option<PathBuf>,
+    /// Its arguments.
+    pub cmdline: Option<Vec<String>>,
+}
+
+impl ProcessFacts {
+    /// Reads what is known of `pid`; `None` if there is no such process any more.
+    pub fn read(pid: Pid) -> Option<Self> {
+        let process = open(pid).ok()?;
+        let stat = process.stat().ok()?;
+        Some(Self {
+            pid,
+            start_ticks: stat.starttime,
+            comm: Some(stat.comm),
+            exe: process.exe().ok(),
+            cmdline: process.cmdline().ok().filter(|words| !words.is_empty()),
+        })
+    }
+
+    /// Whether the process still lives: same id, same start, not a zombie.
+    pub fn is_alive(&self) -> bool {
+        open(self.pid)
+            .and_then(|process| process.stat())
+            .is_ok_and(|stat| {
+                stat.starttime == self.start_ticks && !matches!(stat.state, 'Z' | 'X')
+            })
+    }
+}
+
+/// Checks that `pid` can be traced at all.
+///
+/// # Errors
+/// If there is no such process, or it is a thread, a zombie, a kernel thread or memprof itself.
+pub fn require_traceable(pid: Pid) -> Result<ProcessFacts> {
+    let Pid(number) = pid;
+    if number == std::process::id() {
+        return Err(bad_input!(
+            "memprof does not trace itself: give another --pid"
+        ));
+    }
+    let process = open(pid).map_err(|error| no_process(number, &error))?;
+    let stat = process.stat().map_err(|error| no_process(number, &error))?;
+    let status: Status = process
+        .status()
+        .map_err(|error| no_process(number, &error))?;
+    if status.tgid != number as i32 {
+        return Err(bad_input!(
+            "{number} is a thread: give its process, --pid {}",
+            status.tgid
+        ));
+    }
+    if matches!(stat.state, 'Z' | 'X') {
+        return Err(bad_input!(
+            "process {number} ({}) has ended already and waits for its parent: nothing to trace",
+            stat.comm
+        ));
+    }
+    let flags = StatFlags::from_bits_truncate(stat.flags);
+    if flags.contains(StatFlags::PF_KTHREAD) {
+        return Err(bad_input!(
+            "{number} ({}) is a kernel thread: it has no allocator to trace",
+            stat.comm
+        ));
+    }
+    ProcessFacts::read(pid).ok_or_else(|| no_process(number, &ProcError::NotFound(None)))
+}
+
+fn open(pid: Pid) -> Result<Proc, ProcError> {
+    let number = i32::try_from(pid.0).map_err(|_| ProcError::NotFound(None))?;
+    Proc::new(number)
+}
+
+fn no_process(pid: u32, error: &ProcError) -> Error {
+    match error {
+        ProcError::PermissionDenied(_) => {
+            bad_input!("process {pid} can't be looked at: run memprof as root")
+        }
+        _ => bad_input!("there is no process {pid}: see `ps -e` for those that run"),
+    }
+}
+
+/// A process's resident memory, bytes; `None` once it has none.
+pub fn resident_bytes(pid: Pid) -> Option<u64> {
+    let statm = open(pid).ok()?.statm().ok()?;
+    (statm.resident > 0).then(|| statm.resident * page_size::get() as u64)
+}
+
+/// The name that the kernel gives a process, kept short by the kernel.
+///
+/// # Errors
+/// If it is gone.
+pub fn comm(pid: Pid) -> io::Result<String> {
+    let name = fs::read(format!("/proc/{}/comm", pid.0))?;
+    Ok(String::from_utf8_lossy(&name).trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_not_there_is_bad_input() {
+        let error = require_traceable(Pid(u32::MAX)).unwrap_err();
+        assert!(error.to_string().contains("no process"));
+        assert!(error.is::<crate::failure::BadInput>());
+    }
+
+    #[test]
+    fn memprof_does_not_trace_itself() {
+        let error = require_traceable(Pid(std::process::id())).unwrap_err();
+        assert!(error.to_string().contains("itself"));
+    }
+
+    #[test]
+    fn this_process_is_alive_and_weighs_something() {
+        let this = ProcessFacts::read(Pid(std::process::id())).unwrap();
+        assert!(this.is_alive());
+        assert!(resident_bytes(this.pid).unwrap() > 100_000);
+        let another_life = ProcessFacts {
+            start_ticks: this.start_ticks + 1,
+            ..this
+        };
+        assert!(!another_life.is_alive());
+    }
+}

@@ -1,0 +1,224 @@
+//! The JSON is the contract `memprof/report/v1`: exactly its fields, in its order, and it reads
+//! back into the same report.
+
+use memprof::report::Report;
+use serde_json::Value;
+
+use super::{export, plain, sample};
+
+/// Every field of the contract with the type of its value in the sample, and the added ones.
+const FIELDS: &[&str] = &[
+    "schema",
+    "memprof.version",
+    "host.kernel",
+    "host.arch",
+    "host.cpus",
+    "target.kind",
+    "target.processes[].pid",
+    "target.processes[].comm",
+    "target.processes[].exe",
+    "target.processes[].cmdline[]",
+    "target.processes[].exit_status",
+    "target.processes[].exit_signal",
+    "started_at",
+    "duration_seconds",
+    "events[]",
+    "summary.allocated_bytes",
+    "summary.allocated_count",
+    "summary.freed_bytes",
+    "summary.freed_count",
+    "summary.inherited_bytes",
+    "summary.inherited_count",
+    "summary.discarded_bytes",
+    "summary.discarded_count",
+    "summary.outstanding_bytes",
+    "summary.outstanding_count",
+    "summary.peak_outstanding_bytes",
+    "summary.peak_at_seconds",
+    "summary.rss_start_bytes",
+    "summary.rss_end_bytes",
+    "summary.rss_peak_bytes",
+    "summary.unattributed_bytes",
+    "leak_detection.verdict",
+    "leak_detection.leak_detected",
+    "leak_detection.confidence",
+    "leak_detection.severity",
+    "leak_detection.rate_bytes_per_second",
+    "leak_detection.rate_ci95_bytes_per_second[]",
+    "leak_detection.r_squared",
+    "leak_detection.projected_24h_bytes",
+    "leak_detection.limit_bytes",
+    "leak_detection.projected_oom_seconds",
+    "leak_detection.reasons[]",
+    "top_allocators[].rank",
+    "top_allocators[].pid",
+    "top_allocators[].stack_id",
+    "top_allocators[].outstanding_bytes",
+    "top_allocators[].outstanding_count",
+    "top_allocators[].shown_bytes",
+    "top_allocators[].shown_count",
+    "top_allocators[].allocated_bytes",
+    "top_allocators[].allocated_count",
+    "top_allocators[].freed_bytes",
+    "top_allocators[].freed_count",
+    "top_allocators[].oldest_age_seconds",
+    "top_allocators[].verdict",
+    "top_allocators[].confidence",
+    "top_allocators[].rate_bytes_per_second",
+    "top_allocators[].function",
+    "top_allocators[].file",
+    "top_allocators[].line",
+    "top_allocators[].module",
+    "top_allocators[].stack[].function",
+    "top_allocators[].stack[].file",
+    "top_allocators[].stack[].line",
+    "top_allocators[].stack[].module",
+    "top_allocators[].stack[].address",
+    "top_allocators[].stack[].offset",
+    "top_allocators[].stack[].build_id",
+    "top_allocators[].stack[].inlined",
+    "top_allocators[].stack[].unknown",
+    "processes[].pid",
+    "processes[].comm",
+    "processes[].allocated_bytes",
+    "processes[].allocated_count",
+    "processes[].freed_bytes",
+    "processes[].freed_count",
+    "processes[].outstanding_bytes",
+    "processes[].outstanding_count",
+    "processes[].rss_bytes",
+    "marks[].at_seconds",
+    "marks[].label",
+    "windows[].from",
+    "windows[].to",
+    "windows[].left_bytes",
+    "windows[].left_count",
+    "windows[].top_allocators[]",
+    "timeline[].at_seconds",
+    "timeline[].outstanding_bytes",
+    "timeline[].outstanding_count",
+    "timeline[].rss_bytes",
+    "quality.complete",
+    "quality.lost.alloc",
+    "quality.lost.free",
+    "quality.lost.stack",
+    "quality.lost.process",
+    "quality.unknown_frees",
+    "quality.superseded",
+    "quality.truncated_stacks",
+    "quality.unwind_errors",
+    "quality.frames_total",
+    "quality.frames_unsymbolized",
+    "quality.sampling.mode",
+    "quality.sampling.mean_bytes",
+    "quality.coverage[].module",
+    "quality.coverage[].allocator",
+    "quality.coverage[].attached[]",
+    "quality.coverage[].missing[]",
+    "quality.overhead.probe_hits",
+    "quality.overhead.estimated_target_seconds",
+    "quality.overhead.collector_cpu_seconds",
+    "quality.overhead.collector_rss_bytes",
+    "quality.notes[]",
+];
+
+/// The paths of all leaves of `value`, of a list its first element's.
+fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let dot = if path.is_empty() { "" } else { "." };
+                leaves(field, &format!("{path}{dot}{name}"), found);
+            }
+        }
+        Value::Array(elements) => {
+            let element = elements.first().expect("the sample has no empty list");
+            // The allocators of a window are those of the report.
+            if path == "windows[].top_allocators" {
+                found.push(format!("{path}[]"));
+            } else {
+                leaves(element, &format!("{path}[]"), found);
+            }
+        }
+        _ => found.push(path.to_owned()),
+    }
+}
+
+/// A report in which no list is empty.
+fn full_report() -> Report {
+    let mut report = sample::troubled();
+    report.quality.coverage.reverse();
+    report
+}
+
+#[test]
+fn the_fields_are_exactly_those_of_the_contract() {
+    let written = export("json", plain(80), &[], &full_report());
+    let mut found = Vec::new();
+    leaves(&serde_json::from_str(&written).unwrap(), "", &mut found);
+    found.sort_unstable();
+    let mut expected: Vec<_> = FIELDS.to_vec();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn the_fields_stand_in_the_order_of_the_contract() {
+    let written = export("json", plain(80), &[], &full_report());
+    let mut rest = written.as_str();
+    for path in FIELDS {
+        let name = path.trim_end_matches("[]").rsplit('.').next().unwrap();
+        let key = format!("\"{name}\":");
+        let at = rest
+            .find(&key)
+            .unwrap_or_else(|| panic!("{path} is out of order"));
+        rest = &rest[at + key.len()..];
+    }
+}
+
+#[test]
+fn a_report_reads_back_as_it_was() {
+    for report in [sample::report(), sample::earlier(), sample::troubled()] {
+        let written = export("json", plain(80), &[], &report);
+        let read: Report = serde_json::from_str(&written).unwrap();
+        assert_eq!(read, report);
+        assert_eq!(export("json", plain(80), &[], &read), written);
+    }
+}
+
+#[test]
+fn what_is_unknown_is_null_and_what_was_not_judged_has_no_figures() {
+    let value = serde_json::to_value(sample::report()).unwrap();
+    assert_eq!(
+        value["leak_detection"],
+        serde_json::json!({
+            "verdict": "insufficient_data", "leak_detected": false, "confidence": null,
+            "severity": null, "rate_bytes_per_second": null, "rate_ci95_bytes_per_second": null,
+            "r_squared": null, "projected_24h_bytes": null, "limit_bytes": null,
+            "projected_oom_seconds": null, "reasons": ["this version does not judge growth"],
+        })
+    );
+    let first = &value["top_allocators"][0];
+    assert_eq!(first["stack"][0]["file"], Value::Null);
+    assert_eq!(first["stack"][0]["address"], "0x7f1234567000");
+    assert_eq!(first["stack_id"], "9f1c000000000001");
+}
+
+#[test]
+fn a_report_with_fields_of_a_later_version_still_reads() {
+    let mut value = serde_json::to_value(sample::report()).unwrap();
+    value["summary"]["added_later"] = 7.into();
+    value["added_later"] = Value::Null;
+    assert_eq!(
+        serde_json::from_value::<Report>(value).unwrap(),
+        sample::report()
+    );
+}
+
+#[test]
+fn another_schema_is_refused_by_name() {
+    let mut value = serde_json::to_value(sample::report()).unwrap();
+    value["schema"] = "memprof/report/v2".into();
+    let error = serde_json::from_value::<Report>(value).unwrap_err();
+    assert!(error.to_string().contains("memprof/report/v2"), "{error}");
+}

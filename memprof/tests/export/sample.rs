@@ -1,0 +1,324 @@
+//! A report made by hand: a small server with a leak in its order book.
+
+use memprof::report::*;
+
+pub(crate) const LIBC: &str = "/usr/lib/x86_64-linux-gnu/libc.so.6";
+const LIBSTDCPP: &str = "/usr/lib/x86_64-linux-gnu/libstdc++.so.6.0.30";
+const SERVER: &str = "/usr/bin/server";
+
+fn named(function: &str, module: &str, source: Option<(&str, u32)>) -> Frame {
+    Frame {
+        function: Some(function.to_owned()),
+        file: source.map(|(file, _)| file.to_owned()),
+        line: source.map(|(_, line)| line),
+        module: Some(module.to_owned()),
+        address: Some(HexAddress(0x7f12_3456_7000)),
+        offset: Some(HexAddress(0x98930)),
+        build_id: Some("8a1fdead".to_owned()),
+        inlined: false,
+        unknown: None,
+    }
+}
+
+fn unnamed(module: Option<&str>, offset: u64, why: &str) -> Frame {
+    Frame {
+        module: module.map(str::to_owned),
+        address: Some(HexAddress(0x5500_0000_0000 + offset)),
+        offset: module.map(|_| HexAddress(offset)),
+        unknown: Some(why.to_owned()),
+        ..Frame::default()
+    }
+}
+
+/// An allocator whose guilty frame is the one of this index.
+fn allocator(rank: u32, bytes: u64, count: u64, guilty: usize, stack: Vec<Frame>) -> TopAllocator {
+    let frame = stack.get(guilty).cloned().unwrap_or_default();
+    TopAllocator {
+        rank,
+        pid: 1234,
+        stack_id: HexStackId(0x9f1c_0000_0000_0000 + u64::from(rank)),
+        outstanding_bytes: bytes,
+        outstanding_count: count,
+        shown_bytes: bytes,
+        shown_count: count,
+        allocated_bytes: bytes * 3,
+        allocated_count: count * 3,
+        freed_bytes: bytes * 2,
+        freed_count: count * 2,
+        oldest_age_seconds: Some(59.2),
+        verdict: Verdict::InsufficientData,
+        confidence: None,
+        rate_bytes_per_second: None,
+        function: frame.function,
+        file: frame.file,
+        line: frame.line,
+        module: frame.module,
+        stack,
+    }
+}
+
+fn order_book() -> TopAllocator {
+    let mut one = allocator(
+        1,
+        10_592_256,
+        10_344,
+        2,
+        vec![
+            named("malloc", LIBC, None),
+            named("operator new(unsigned long)", LIBSTDCPP, None),
+            named("order_book_add", SERVER, Some(("src/order_book.c", 145))),
+            Frame {
+                inlined: true,
+                ..named("handle_order", SERVER, Some(("src/server.c", 88)))
+            },
+            named("handle_request", SERVER, Some(("src/server.c", 131))),
+            unnamed(Some(SERVER), 0x1a2b, "stripped"),
+            named("main", SERVER, Some(("src/server.c", 201))),
+            named("__libc_start_main", LIBC, None),
+            named("_start", SERVER, None),
+        ],
+    );
+    one.freed_bytes = 0;
+    one.freed_count = 0;
+    one.allocated_bytes = one.outstanding_bytes;
+    one.allocated_count = one.outstanding_count;
+    one
+}
+
+fn deep_cache() -> TopAllocator {
+    let mut stack = vec![
+        named("malloc", LIBC, None),
+        named("operator new(unsigned long)", LIBSTDCPP, None),
+        Frame {
+            inlined: true,
+            ..named(
+                "std::_Hashtable<std::__cxx11::basic_string<char>, std::pair<std::__cxx11::basic_string<char> const, \
+                 session::Entry>>::_M_allocate_node",
+                SERVER,
+                Some(("/usr/include/c++/12/bits/hashtable_policy.h", 2010)),
+            )
+        },
+        named(
+            "session::Cache::insert(std::__cxx11::basic_string<char> const&, session::Entry&&)",
+            SERVER,
+            Some(("/home/build/server-2.4/src/session/cache.cc", 77)),
+        ),
+    ];
+    for depth in 0..24 {
+        stack.push(named(
+            &format!("visit_node_{depth}"),
+            SERVER,
+            Some(("src/tree.c", 300 + depth)),
+        ));
+    }
+    stack.push(named("main", SERVER, Some(("src/server.c", 201))));
+    stack.push(named("_start", SERVER, None));
+    allocator(2, 1_153_434, 2_201, 3, stack)
+}
+
+fn plugin() -> TopAllocator {
+    let mut one = allocator(
+        3,
+        524_288,
+        1,
+        1,
+        vec![
+            named("calloc", LIBC, None),
+            unnamed(Some("/opt/plugin.so"), 0x4f10, "stripped"),
+            unnamed(None, 0, "jit"),
+        ],
+    );
+    one.allocated_count = 40;
+    one.shown_bytes = 262_144;
+    one.outstanding_count = 2;
+    one
+}
+
+/// The report at the run's end.
+pub(crate) fn report() -> Report {
+    Report {
+        schema: Schema::V1,
+        memprof: Memprof {
+            version: "0.1.0".to_owned(),
+        },
+        host: Host {
+            kernel: "6.18.44".to_owned(),
+            arch: "x86_64".to_owned(),
+            cpus: 2,
+        },
+        target: Target {
+            kind: TargetKind::Pid,
+            processes: vec![Process {
+                pid: 1234,
+                comm: Some("server".to_owned()),
+                exe: Some(SERVER.to_owned()),
+                cmdline: Some(vec![
+                    SERVER.to_owned(),
+                    "--listen".to_owned(),
+                    "80".to_owned(),
+                    "--name".to_owned(),
+                    "order book".to_owned(),
+                ]),
+                exit_status: None,
+                exit_signal: None,
+            }],
+        },
+        started_at: "2026-11-20T12:00:00Z".to_owned(),
+        duration_seconds: 60.0,
+        events: vec![EventKind::Malloc],
+        summary: Summary {
+            allocated_bytes: 325_058_560,
+            allocated_count: 1_300_211,
+            freed_bytes: 312_056_102,
+            freed_count: 1_287_190,
+            outstanding_bytes: 13_002_458,
+            outstanding_count: 13_021,
+            peak_outstanding_bytes: 13_526_630,
+            peak_at_seconds: Some(58.0),
+            rss_start_bytes: Some(31_561_728),
+            rss_end_bytes: Some(44_879_872),
+            rss_peak_bytes: Some(45_088_768),
+            unattributed_bytes: Some(315_686),
+            ..Summary::default()
+        },
+        leak_detection: LeakDetection::not_judged("this version does not judge growth"),
+        top_allocators: vec![order_book(), deep_cache(), plugin()],
+        processes: Vec::new(),
+        marks: Vec::new(),
+        windows: Vec::new(),
+        timeline: vec![TimelinePoint {
+            at_seconds: 5.0,
+            outstanding_bytes: 1_000_000,
+            outstanding_count: 1000,
+            rss_bytes: Some(32_000_000),
+        }],
+        quality: quality(),
+    }
+}
+
+fn quality() -> Quality {
+    let functions = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    Quality {
+        complete: true,
+        unknown_frees: 121,
+        frames_total: 310,
+        frames_unsymbolized: 12,
+        coverage: vec![Coverage {
+            module: LIBC.to_owned(),
+            allocator: "glibc".to_owned(),
+            attached: functions(&["malloc", "calloc", "realloc", "free"]),
+            missing: Vec::new(),
+        }],
+        overhead: Overhead {
+            probe_hits: Some(2_587_522),
+            estimated_target_seconds: Some(2.91),
+            collector_cpu_seconds: Some(0.42),
+            collector_rss_bytes: Some(32_505_856),
+        },
+        ..Quality::default()
+    }
+}
+
+/// The report of the interval before `report`'s end.
+pub(crate) fn earlier() -> Report {
+    let mut report = report();
+    report.duration_seconds = 55.0;
+    report.summary.outstanding_bytes = 12_000_000;
+    report.summary.outstanding_count = 12_100;
+    report.summary.rss_end_bytes = Some(44_000_000);
+    report.top_allocators[0].outstanding_bytes = 9_700_000;
+    report.top_allocators[0].shown_bytes = 9_700_000;
+    report.top_allocators.truncate(2);
+    report
+}
+
+/// A run of several processes in which much went wrong.
+pub(crate) fn troubled() -> Report {
+    let mut report = report();
+    report.target.kind = TargetKind::Command;
+    report.target.processes[0].exit_status = Some(1);
+    report.target.processes.push(Process {
+        pid: 1250,
+        comm: Some("worker".to_owned()),
+        exe: Some("/usr/bin/worker".to_owned()),
+        exit_signal: Some(9),
+        ..Process::default()
+    });
+    report.processes = vec![
+        ProcessTotals {
+            pid: 1234,
+            comm: Some("server".to_owned()),
+            outstanding_bytes: 1_677_722,
+            outstanding_count: 2_202,
+            rss_bytes: Some(30_000_000),
+            ..ProcessTotals::default()
+        },
+        ProcessTotals {
+            pid: 1250,
+            outstanding_bytes: 11_324_736,
+            outstanding_count: 10_819,
+            ..ProcessTotals::default()
+        },
+    ];
+    report.summary.inherited_bytes = 1_048_576;
+    report.summary.inherited_count = 900;
+    report.summary.discarded_bytes = 4096;
+    report.summary.discarded_count = 1;
+    report.summary.rss_end_bytes = None;
+    report.summary.unattributed_bytes = None;
+    report.top_allocators.truncate(1);
+    report.top_allocators[0].pid = 1250;
+    report.top_allocators[0].verdict = Verdict::Leak;
+    report.top_allocators[0].confidence = Some(0.93);
+    report.top_allocators[0].rate_bytes_per_second = Some(176_538.0);
+    report.leak_detection = LeakDetection {
+        verdict: Verdict::Leak,
+        leak_detected: true,
+        confidence: Some(0.93),
+        severity: Some(Severity::Moderate),
+        rate_bytes_per_second: Some(176_538.0),
+        rate_ci95_bytes_per_second: Some([170_000.0, 180_000.1]),
+        r_squared: Some(0.99),
+        projected_24h_bytes: Some(15_252_883_200),
+        limit_bytes: Some(1 << 30),
+        projected_oom_seconds: Some(6000.5),
+        reasons: vec!["every generation leaves survivors".to_owned()],
+    };
+    report.marks = vec![Mark {
+        at_seconds: 12.5,
+        label: "request 7".to_owned(),
+    }];
+    report.windows = vec![Window {
+        from: "start".to_owned(),
+        to: "request 7".to_owned(),
+        left_bytes: 1_258_291,
+        left_count: 300,
+        top_allocators: vec![order_book()],
+    }];
+    let quality = &mut report.quality;
+    quality.complete = false;
+    quality.lost = Lost {
+        alloc: 12,
+        free: 1,
+        stack: 3,
+        process: 1,
+    };
+    quality.superseded = 4;
+    quality.truncated_stacks = 7;
+    quality.unwind_errors = 2;
+    quality.sampling = Sampling {
+        mode: SamplingMode::Poisson,
+        mean_bytes: Some(524_288),
+    };
+    quality.coverage.push(Coverage {
+        module: "/opt/app/lib/libjemalloc.so.2".to_owned(),
+        allocator: "jemalloc".to_owned(),
+        attached: vec!["malloc".to_owned()],
+        missing: vec!["mallocx".to_owned(), "sdallocx".to_owned()],
+    });
+    quality.overhead.estimated_target_seconds = None;
+    quality.notes = vec![
+        "the target replaced its program at 12s: what it held until then is discarded".to_owned(),
+    ];
+    report
+}

@@ -1,0 +1,103 @@
+//! Each exporter's output, whole, as a person looked at it and found it good.
+
+use insta::assert_snapshot;
+use memprof::export::Style;
+
+use super::{export, plain, sample};
+
+#[test]
+fn text_at_width_100() {
+    let (earlier, last) = (sample::earlier(), sample::report());
+    assert_snapshot!(export("text", plain(100), &[&earlier, &last], &last));
+}
+
+#[test]
+fn text_at_width_60() {
+    let (earlier, last) = (sample::earlier(), sample::report());
+    assert_snapshot!(export("text", plain(60), &[&earlier, &last], &last));
+}
+
+#[test]
+fn intervals_on_a_wide_page() {
+    let (earlier, last) = (sample::earlier(), sample::report());
+    let text = export("text", plain(140), &[&earlier, &last], &last);
+    let (intervals, _) = text.split_once("memprof 0.1.0").unwrap();
+    assert_snapshot!(intervals);
+}
+
+#[test]
+fn text_of_a_troubled_run() {
+    assert_snapshot!(export("text", plain(80), &[], &sample::troubled()));
+}
+
+#[test]
+fn text_of_a_run_that_saw_nothing() {
+    let mut report = sample::report();
+    report.summary = Default::default();
+    report.top_allocators.clear();
+    report.quality = Default::default();
+    report.target.processes.clear();
+    assert_snapshot!(export("text", plain(80), &[&report], &report));
+}
+
+#[test]
+fn text_in_colour_is_the_plain_text_and_escape_sequences() {
+    let report = sample::report();
+    let style = Style {
+        color: true,
+        ..plain(80)
+    };
+    let colored = export("text", style, &[&report], &report);
+    let headline = colored.lines().find(|line| line.contains("1.  ")).unwrap();
+    assert_snapshot!(headline.replace('\u{1b}', "ESC"));
+
+    let mut stripped = String::new();
+    for piece in colored.split('\u{1b}') {
+        match piece
+            .strip_prefix('[')
+            .and_then(|rest| rest.split_once('m'))
+        {
+            Some((_, text)) => stripped.push_str(text),
+            None => stripped.push_str(piece),
+        }
+    }
+    assert_eq!(stripped, export("text", plain(80), &[&report], &report));
+}
+
+#[test]
+fn text_without_unicode_is_ascii() {
+    let report = sample::troubled();
+    let style = Style {
+        unicode: false,
+        ..plain(70)
+    };
+    let text = export("text", style, &[&report], &report);
+    assert!(text.is_ascii());
+    assert!(text.contains("start -> request 7"));
+}
+
+#[test]
+fn folded() {
+    assert_snapshot!(export(
+        "folded",
+        plain(80),
+        &[&sample::earlier()],
+        &sample::report()
+    ));
+}
+
+#[test]
+fn json_of_a_troubled_run() {
+    assert_snapshot!(export("json", plain(80), &[], &sample::troubled()));
+}
+
+#[test]
+fn json_lines_has_one_line_per_interval_and_one_at_the_end() {
+    let (earlier, last) = (sample::earlier(), sample::report());
+    let written = export("jsonl", plain(80), &[&earlier, &last], &last);
+    let reports: Vec<memprof::report::Report> = written
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(reports, [earlier, last.clone(), last]);
+}
