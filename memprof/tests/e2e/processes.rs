@@ -146,8 +146,20 @@ fn a_vforked_child_shares_its_attached_parents_blocks() {
     let Some(stage) = Stage::with_bpf("vfork_attached") else {
         return;
     };
-    let mut target = start_waiting(&stage, "vfork", &[]);
-    let mut trace = Trace::attach(&stage, &[target.pid()], &["--children"]);
+    attach_to_vfork(&stage, &["--children"]);
+}
+
+#[test]
+fn a_vforked_child_shares_its_parents_blocks_even_if_children_are_not_followed() {
+    let Some(stage) = Stage::with_bpf("vfork_attached_alone") else {
+        return;
+    };
+    attach_to_vfork(&stage, &[]);
+}
+
+fn attach_to_vfork(stage: &Stage, options: &[&str]) {
+    let mut target = start_waiting(stage, "vfork", &[]);
+    let mut trace = Trace::attach(stage, &[target.pid()], options);
     wait_attached(&mut trace, target.pid());
     target.go();
     target.must_exit(0);
