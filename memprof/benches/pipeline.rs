@@ -106,7 +106,7 @@ impl Churn {
     }
 }
 
-#[divan::bench(sample_count = 40, sample_size = 1)]
+#[divan::bench(sample_count = 100, sample_size = 1)]
 fn order_and_pipeline(bencher: Bencher) {
     let mut pipeline = Pipeline::new(0, 7);
     pipeline.add_process(Pid(1), SPACE);
@@ -117,18 +117,18 @@ fn order_and_pipeline(bencher: Bencher) {
     bencher
         .with_inputs(|| churn.borrow_mut().batch())
         .input_counter(|_| ItemsCount::new(BATCH))
-        .bench_local_values(|batch| {
+        .bench_local_refs(|batch| {
             let newest = batch.iter().map(|event| event.time).max().unwrap_or(0);
-            for event in batch {
+            for event in batch.drain(..) {
                 order.push(event);
             }
-            order.release(newest - 1_000, |event| pipeline.apply(event));
+            order.release(newest - 1_000, &mut pipeline);
         });
     assert_eq!(pipeline.counts().unknown_frees, 0);
     assert_eq!(pipeline.counts().superseded, 0);
 }
 
-#[divan::bench(sample_count = 40, sample_size = 1)]
+#[divan::bench(sample_count = 100, sample_size = 1)]
 fn order_alone(bencher: Bencher) {
     let mut churn = Churn::new();
     churn.fill(drop);
@@ -137,15 +137,15 @@ fn order_alone(bencher: Bencher) {
     bencher
         .with_inputs(|| churn.borrow_mut().batch())
         .input_counter(|_| ItemsCount::new(BATCH))
-        .bench_local_values(|batch| {
-            for event in batch {
+        .bench_local_refs(|batch| {
+            for event in batch.drain(..) {
                 order.push(event);
             }
-            order.flush(|event| drop(black_box(event)));
+            order.flush(&mut |event| drop(black_box(event)));
         });
 }
 
-#[divan::bench(sample_count = 40, sample_size = 1)]
+#[divan::bench(sample_count = 100, sample_size = 1)]
 fn live_table_alone(bencher: Bencher) {
     let mut table = LiveTable::new(0, 7);
     let mut apply = |event: Event| match event.what {
@@ -172,8 +172,8 @@ fn live_table_alone(bencher: Bencher) {
             batch
         })
         .input_counter(|_| ItemsCount::new(BATCH))
-        .bench_local_values(|batch| {
-            for event in batch {
+        .bench_local_refs(|batch| {
+            for event in batch.drain(..) {
                 black_box(apply(event));
             }
         });

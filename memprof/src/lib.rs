@@ -13,3 +13,5 @@ pub mod pipeline;
 pub mod symbols;
 pub mod report;
 pub mod export;
+pub mod cli;
+pub mod config;

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 
 use crate::events::event::{Event, Nanoseconds, Pid, SpaceId, StackId, What};
+use crate::events::order::Sink;
 use crate::live::Block;
 use crate::stacks::sites::MAX_SITES;
 use crate::stacks::table::MAX_STACKS;
@@ -174,6 +175,24 @@ impl Pipeline {
             What::Exec { pid, new_space } => self.exec(space, pid, new_space),
             What::Exit { pid } => self.exit(space, pid),
         }
+    }
+
+    /// Fetches into the cache what [`Pipeline::apply`] will touch for an event that comes soon.
+    #[inline]
+    pub fn expect(&self, event: &Event) {
+        let (What::Alloc { address, .. } | What::Free { address } | What::ResizeFree { address }) =
+            event.what
+        else {
+            return;
+        };
+        let at = match self.recent {
+            Some((recent, at)) if recent == event.space => at,
+            _ => match self.indices.get(&event.space) {
+                Some(&at) => at,
+                None => return,
+            },
+        };
+        self.spaces[at].table.prefetch(address);
     }
 
     /// Totals over all spaces.
@@ -416,5 +435,17 @@ impl Pipeline {
         self.live_blocks -= space.table.len();
         self.retired.add(&space.sites.sum());
         self.counts.retired_spaces += 1;
+    }
+}
+
+impl Sink for Pipeline {
+    #[inline]
+    fn expect(&self, event: &Event) {
+        self.expect(event);
+    }
+
+    #[inline]
+    fn apply(&mut self, event: Event) {
+        self.apply(event);
     }
 }

@@ -210,6 +210,8 @@ fn a_vfork_child_shares_its_parents_blocks_until_it_execs() {
     script.free(PARENT, 0x1000);
     script.alloc(PARENT, 0x2000, 40, A);
     assert_eq!(script.members(PARENT), [Pid(100), Pid(101)]);
+    // A report names the parent, not the guest.
+    assert_eq!(script.sites(&ShownFilter::default())[0].pid, Some(Pid(100)));
     script.exec(PARENT, 101, CHILD);
     assert_eq!(script.outstanding(), (40, 1));
     assert_eq!(script.summary().totals.discarded_count, 0);
@@ -238,6 +240,17 @@ fn an_exec_discards_the_blocks_and_gives_their_memory_back() {
     // The old program's blocks are no blocks of the new one.
     script.free(CHILD, 0x1000);
     assert_eq!(script.counts().unknown_frees, 1);
+}
+
+#[test]
+fn a_realloc_that_an_exec_cut_short_does_not_come_back() {
+    let mut script = Script::new();
+    script.alloc(PARENT, 0x1000, 100, A);
+    script.resize_free(PARENT, 0x1000);
+    script.exec(PARENT, 100, CHILD);
+    script.resize_failed(PARENT, 0x1000);
+    assert_eq!(script.counts().resize_failures_unmatched, 1);
+    assert_eq!(script.outstanding(), (0, 0));
 }
 
 #[test]
@@ -319,7 +332,15 @@ fn filters_choose_what_is_shown_and_leave_the_totals_whole() {
     assert_eq!((site.shown_bytes, site.shown_count), (100, 1));
     assert_eq!(site.totals.outstanding_bytes(), 5_307);
     // One second, rounded down to a tick of 2^24 ns.
-    assert_eq!(site.oldest_birth, Some(SECOND >> 24 << 24));
+    let oldest = SECOND >> 24 << 24;
+    assert_eq!(site.oldest_birth, Some(oldest));
+    // Each bound belongs to what is shown.
+    let exact = ShownFilter {
+        min_age_ns: script.now - oldest,
+        min_size: 100,
+        max_size: 100,
+    };
+    assert_eq!(script.sites(&exact)[0].shown_count, 1);
 }
 
 #[test]

@@ -345,7 +345,7 @@ proptest! {
                 // More may still happen at this very moment.
                 watermark = watermark.max(now - 1 - lag);
                 poll(&mut rings, watermark, more, &mut order);
-                order.release(watermark, |event| {
+                order.release(watermark, &mut |event: Event| {
                     released.push(event.time);
                     pipeline.apply(event);
                 });
@@ -353,7 +353,7 @@ proptest! {
             }
         }
         poll(&mut rings, now, [0; RINGS], &mut order);
-        order.flush(|event| {
+        order.flush(&mut |event: Event| {
             released.push(event.time);
             pipeline.apply(event);
         });

@@ -15,16 +15,35 @@
 //! been pushed (the clock, read before a poll that emptied all rings, less the longest time
 //! between taking the time and submitting the record).
 
-use std::collections::VecDeque;
-
 use super::event::{Event, Nanoseconds};
+
+/// How many events a [`Sink`] hears of before the first of them is applied.
+const LOOK_AHEAD: usize = 8;
+
+/// Where events go, in order of time. Any `FnMut(Event)` is one.
+pub trait Sink {
+    /// These events come next: time to fetch into the cache what applying them will touch.
+    #[inline]
+    fn expect(&self, event: &Event) {
+        let _ = event;
+    }
+
+    /// Takes the next event.
+    fn apply(&mut self, event: Event);
+}
+
+impl<F: FnMut(Event)> Sink for F {
+    #[inline]
+    fn apply(&mut self, event: Event) {
+        self(event);
+    }
+}
 
 /// Merges events by time behind a watermark. Equal times stay in the order of their pushes.
 #[derive(Debug, Default)]
 pub struct Order {
-    /// The first `sorted` are in order, the rest as pushed. A deque, so that what leaves at the
-    /// front moves nothing.
-    pending: VecDeque<Event>,
+    /// The first `sorted` are in order, the rest as pushed.
+    pending: Vec<Event>,
     sorted: usize,
     released_to: Nanoseconds,
     late: u64,
@@ -39,26 +58,26 @@ impl Order {
     /// Takes an event in; in any order, though the nearer to sorted runs the cheaper.
     #[inline]
     pub fn push(&mut self, event: Event) {
-        self.pending.push_back(event);
+        self.pending.push(event);
     }
 
-    /// Hands every event with a time up to and including `watermark` to `apply`, in order of
-    /// time; later ones stay. One pass over what is pending (the sort finds the rings' runs and
-    /// merges them), none at all if nothing is due.
-    pub fn release(&mut self, watermark: Nanoseconds, apply: impl FnMut(Event)) {
+    /// Hands every event with a time up to and including `watermark` to `sink`, in order of
+    /// time; later ones stay. The sort finds the rings' runs and merges them; besides that a call
+    /// costs one move of what stays.
+    pub fn release(&mut self, watermark: Nanoseconds, sink: &mut impl Sink) {
         self.sort();
         let due = self
             .pending
             .partition_point(|event| event.time <= watermark);
-        self.hand_out(due, apply);
+        self.hand_out(due, sink);
         self.released_to = self.released_to.max(watermark);
     }
 
     /// Hands out everything that is pending, in order of time: the end of a run.
-    pub fn flush(&mut self, apply: impl FnMut(Event)) {
+    pub fn flush(&mut self, sink: &mut impl Sink) {
         self.sort();
-        let last = self.pending.back().map_or(0, |event| event.time);
-        self.hand_out(self.pending.len(), apply);
+        let last = self.pending.last().map_or(0, |event| event.time);
+        self.hand_out(self.pending.len(), sink);
         self.released_to = self.released_to.max(last);
     }
 
@@ -80,14 +99,13 @@ impl Order {
 
     fn sort(&mut self) {
         if self.sorted < self.pending.len() {
-            let events = self.pending.make_contiguous();
             // Stable and adaptive: linear on sorted runs, see `slice::sort_by_key`.
-            events.sort_by_key(|event| event.time);
-            self.sorted = events.len();
+            self.pending.sort_by_key(|event| event.time);
+            self.sorted = self.pending.len();
         }
     }
 
-    fn hand_out(&mut self, due: usize, apply: impl FnMut(Event)) {
+    fn hand_out(&mut self, due: usize, sink: &mut impl Sink) {
         let released_to = self.released_to;
         self.late += self
             .pending
@@ -96,7 +114,16 @@ impl Order {
             .take_while(|event| event.time < released_to)
             .count() as u64;
         self.sorted -= due;
-        self.pending.drain(..due).for_each(apply);
+        let mut due = self.pending.drain(..due);
+        for event in due.as_slice().iter().take(LOOK_AHEAD) {
+            sink.expect(event);
+        }
+        while let Some(event) = due.next() {
+            if let Some(ahead) = due.as_slice().get(LOOK_AHEAD - 1) {
+                sink.expect(ahead);
+            }
+            sink.apply(event);
+        }
     }
 }
 
@@ -115,7 +142,7 @@ mod tests {
 
     fn released(order: &mut Order, watermark: Nanoseconds) -> Vec<Event> {
         let mut out = Vec::new();
-        order.release(watermark, |event| out.push(event));
+        order.release(watermark, &mut |event: Event| out.push(event));
         out
     }
 
@@ -134,7 +161,7 @@ mod tests {
         order.push(event(45, 3));
         assert!(released(&mut order, 44).is_empty());
         let mut rest = Vec::new();
-        order.flush(|event| rest.push(event.time));
+        order.flush(&mut |event: Event| rest.push(event.time));
         assert_eq!(rest, [45, 50, 60]);
         assert!(order.is_empty());
         assert_eq!(order.late(), 0);

@@ -78,6 +78,12 @@ impl Segment {
         ((u128::from(below_prefix) * u128::from(self.homes)) >> 64) as usize
     }
 
+    /// The slots that a search for a hash, or a shift behind it, touches first: for prefetching.
+    #[inline]
+    pub(super) fn first_slots(&self, hash: u64) -> &[Entry] {
+        self.slots.get(self.home(hash)..).unwrap_or_default()
+    }
+
     /// The position of the hash's entry, or else the one where it belongs.
     #[inline]
     fn locate(&self, hash: u64) -> Result<usize, usize> {

@@ -53,7 +53,7 @@ unsafe impl Pod for Plain<FollowedProcess> {}
 unsafe impl Pod for Plain<KernelOffsets> {}
 
 /// Which processes a probe fires for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// One process; no other one pays.
     Process(Pid),

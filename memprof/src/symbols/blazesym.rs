@@ -12,10 +12,11 @@ use std::sync::Arc;
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Reason, Symbolized, Symbolizer};
 
-use super::debug_files::{self, DebugFile};
+use super::debug_files;
 use super::demangle::demangle;
 use super::frame::{Function, Unknown};
 use super::plumbing::role_of;
+use super::steady::{bytes_to_copy, steady_copy};
 use crate::target::elf::{ElfError, ElfFacts};
 use crate::target::modules::Module;
 
@@ -29,17 +30,18 @@ pub(super) struct ModuleSymbols {
     facts: ElfFacts,
     /// Where to look, in this order.
     sources: Vec<OneFile>,
+    /// Keep each `/proc/self/fd/N` in `sources` what it is.
+    _handles: Vec<File>,
+    copied: u64,
 }
 
 struct OneFile {
     symbolizer: Symbolizer,
     source: Source<'static>,
-    /// Keeps `/proc/self/fd/N` in `source` what it is.
-    _file: Option<File>,
 }
 
 impl OneFile {
-    fn new(path: &Path, lines: bool, file: Option<File>) -> Self {
+    fn new(path: &Path, lines: bool) -> Self {
         let no_dirs: Option<[&Path; 0]> = Some([]);
         let symbolizer = Symbolizer::builder()
             .enable_auto_reload(false)
@@ -54,7 +56,6 @@ impl OneFile {
         Self {
             symbolizer,
             source: Source::Elf(elf),
-            _file: file,
         }
     }
 
@@ -93,27 +94,41 @@ impl ModuleSymbols {
             return Err(Unknown::Changed);
         }
         let mut sources = Vec::new();
+        let mut handles = Vec::new();
+        let mut copied = 0;
         if let Some(debug) = debug_files::find(module.path(), &facts, debug_dirs) {
-            let DebugFile {
-                path,
-                file,
-                of_the_system,
-            } = debug;
-            let path = if of_the_system { path } else { fd_path(&file) };
-            sources.push(OneFile::new(&path, true, Some(file)));
+            if debug.of_the_system {
+                sources.push(OneFile::new(&debug.path, true));
+            } else {
+                let file = steady(debug.file, &mut copied)?;
+                sources.push(OneFile::new(&fd_path(&file), true));
+                handles.push(file);
+            }
         }
+        let file = file.try_clone().map_err(|_| Unknown::Unreadable)?;
+        let file = steady(file, &mut copied)?;
+        let path = fd_path(&file);
+        handles.push(file);
         let debug = &facts.debug;
-        let path = fd_path(file);
         if debug.inside && !debug.refers_elsewhere && !debug.bomb {
-            sources.push(OneFile::new(&path, true, None));
+            sources.push(OneFile::new(&path, true));
         }
         // Names alone, in case the DWARF is broken or there is none.
-        sources.push(OneFile::new(&path, false, None));
-        Ok(Self { facts, sources })
+        sources.push(OneFile::new(&path, false));
+        Ok(Self {
+            facts,
+            sources,
+            _handles: handles,
+            copied,
+        })
+    }
+
+    /// Bytes of memory that copies of files take.
+    pub(super) fn copied(&self) -> u64 {
+        self.copied
     }
 
     /// The functions at a file offset: those inlined there, innermost first, then the real one.
-    /// The module's handle must be open still.
     pub(super) fn find(&mut self, file_offset: u64) -> Result<Vec<Function>, Unknown> {
         let address = self.facts.address_of(file_offset);
         let address = address.ok_or(Unknown::NoSymbol)?;
@@ -136,6 +151,16 @@ impl ModuleSymbols {
         }
         answer
     }
+}
+
+/// The file itself, if nobody but root can truncate it, else a copy, whose size is added.
+fn steady(file: File, copied: &mut u64) -> Result<File, Unknown> {
+    let bytes = bytes_to_copy(&file).map_err(|_| Unknown::Unreadable)?;
+    if bytes == 0 {
+        return Ok(file);
+    }
+    *copied += bytes;
+    steady_copy(&file).map_err(|_| Unknown::Unreadable)
 }
 
 fn fd_path(file: &File) -> PathBuf {

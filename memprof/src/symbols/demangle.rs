@@ -101,6 +101,8 @@ mod tests {
             ("_ZN4core3fmt5write17h0123456789abcdefE", "core::fmt::write"),
             ("_RNvCsbDqzXfLQacH_7example3foo", "example::foo"),
             ("malloc@@GLIBC_2.2.5", "malloc"),
+            ("_Z3barv.cold", "bar() [clone .cold]"),
+            ("_Z3barv.isra.0.cold", "bar() [clone .isra.0] [clone .cold]"),
             ("main", "main"),
             ("i", "i"),
             ("", ""),

@@ -7,6 +7,7 @@ mod demangle;
 pub mod frame;
 pub mod guilty;
 mod plumbing;
+mod steady;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -16,19 +17,24 @@ use self::blazesym::ModuleSymbols;
 pub use self::debug_files::DEBUG_DIRS;
 pub use self::demangle::MAX_NAME_BYTES;
 use self::frame::{Frame, Function, Unknown};
-use crate::target::modules::{AddressSpaces, FrameAddress, Module, ModuleIndex};
+use crate::target::modules::{FrameAddress, Module, ModuleIndex, Modules};
 
 /// Addresses whose functions are remembered; when there are more, all are forgotten.
 pub const MAX_CACHED_ADDRESSES: usize = 1 << 17;
 /// Modules whose symbols are held in memory at a time; when there are more, all are let go.
 pub const MAX_HELD_MODULES: usize = 128;
 
+/// Memory for copies of files that their owners could truncate; when it is full, all are let go.
+pub const MAX_COPIED_BYTES: u64 = 1 << 30;
+
 type Found = Result<Arc<[Function]>, Unknown>;
 
-/// Names the frames of stacks, and remembers what it has named. Belongs to one [`AddressSpaces`].
+/// Names the frames of stacks, and remembers what it has named. Belongs to the [`Modules`] of
+/// one run.
 pub struct Symbols {
     debug_dirs: Vec<PathBuf>,
     held: HashMap<ModuleIndex, Result<ModuleSymbols, Unknown>>,
+    copied_bytes: u64,
     paths: HashMap<ModuleIndex, Arc<str>>,
     cache: HashMap<(ModuleIndex, u64), Found>,
 }
@@ -46,6 +52,7 @@ impl Symbols {
         Self {
             debug_dirs,
             held: HashMap::new(),
+            copied_bytes: 0,
             paths: HashMap::new(),
             cache: HashMap::new(),
         }
@@ -53,15 +60,15 @@ impl Symbols {
 
     /// The frames of a stack, innermost first; inlined functions become frames of their own, so
     /// there are at least as many as `addresses`.
-    pub fn symbolize(&mut self, spaces: &AddressSpaces, addresses: &[FrameAddress]) -> Vec<Frame> {
+    pub fn symbolize(&mut self, modules: &Modules, addresses: &[FrameAddress]) -> Vec<Frame> {
         let mut frames = Vec::with_capacity(addresses.len());
         for address in addresses {
-            self.frames_of(spaces, address, &mut frames);
+            self.frames_of(modules, address, &mut frames);
         }
         frames
     }
 
-    fn frames_of(&mut self, spaces: &AddressSpaces, address: &FrameAddress, out: &mut Vec<Frame>) {
+    fn frames_of(&mut self, modules: &Modules, address: &FrameAddress, out: &mut Vec<Frame>) {
         let mut frame = Frame {
             pc: address.pc,
             module: None,
@@ -71,7 +78,7 @@ impl Symbols {
         };
         let in_file = address.in_file();
         let Some((index, offset, module)) =
-            in_file.and_then(|(index, offset)| Some((index, offset, spaces.module_at(index)?)))
+            in_file.and_then(|(index, offset)| Some((index, offset, modules.get(index)?)))
         else {
             out.push(frame);
             return;
@@ -100,12 +107,7 @@ impl Symbols {
         if let Some(found) = self.cache.get(&(index, offset)) {
             return found.clone();
         }
-        if self.held.len() >= MAX_HELD_MODULES && !self.held.contains_key(&index) {
-            self.held.clear();
-        }
-        let symbols = self.held.entry(index);
-        let symbols = symbols.or_insert_with(|| ModuleSymbols::open(module, &self.debug_dirs));
-        let found = match symbols {
+        let found = match self.hold(index, module) {
             Ok(symbols) => symbols.find(offset).map(Arc::from),
             Err(why) => Err(*why),
         };
@@ -115,4 +117,22 @@ impl Symbols {
         self.cache.insert((index, offset), found.clone());
         found
     }
+
+    /// The symbols of a module, opened if they are not. The limit on
+    /// copies may be passed by the last one.
+    fn hold(&mut self, index: ModuleIndex, module: &Module) -> &mut Result<ModuleSymbols, Unknown> {
+        let full = self.held.len() >= MAX_HELD_MODULES || self.copied_bytes > MAX_COPIED_BYTES;
+        if full && !self.held.contains_key(&index) {
+            self.held.clear();
+            self.copied_bytes = 0;
+        }
+        self.held.entry(index).or_insert_with(|| {
+            let symbols = ModuleSymbols::open(module, &self.debug_dirs);
+            self.copied_bytes += symbols.as_ref().map_or(0, ModuleSymbols::copied);
+            symbols
+        })
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,9 +116,12 @@ pub(super) fn role_of(raw: &str, name: &str, source: Option<&str>, inlined: bool
     // `xmalloc.part.0`: a piece of `xmalloc` that the compiler made a function of its own.
     let plain = raw.split(['.', '@']).next().unwrap_or(raw);
     match c_role(plain) {
-        // A plain name says nothing of the namespace. The line of a function that was not inlined
-        // may come from a header by way of code inlined into it, so it proves nothing.
-        Role::Own if inlined && source.is_some_and(is_library_source) => Role::Library,
+        // A plain name says nothing of the namespace. The line of a C function that was not
+        // inlined may come from a header by way of code inlined into it, so it proves nothing;
+        // a `<` is C++ whose full name the compiler left out.
+        Role::Own if (inlined || raw.contains('<')) && source.is_some_and(is_library_source) => {
+            Role::Library
+        }
         role => role,
     }
 }
@@ -495,7 +498,8 @@ mod tests {
     fn inlined_functions_without_a_full_name_go_by_their_source() {
         let header = Some("/usr/include/c++/12/bits/std_function.h");
         let name = "_M_create<fill_fn()::<lambda()> >";
-        assert_eq!(role_of(name, name, header, true), Role::Library);
+        assert_eq!(role_of(name, name, header, false), Role::Library);
+        assert_eq!(role_of("call", "call", header, true), Role::Library);
         // Not so a real function: its line may be that of something inlined into it.
         assert_eq!(role_of("main", "main", header, false), Role::Own);
         assert_eq!(

@@ -4,16 +4,22 @@
 //! The files belong to the target and are hostile. They are read with bounded `pread`s and never
 //! mapped: a mapped file that its owner truncates kills the reader with SIGBUS.
 
+mod bounded;
+mod symbol_table;
+#[cfg(test)]
+mod tests;
+
 use std::cell::Cell;
 use std::fmt;
 use std::fs::File;
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use object::LittleEndian;
 use object::elf;
-use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym};
-use object::read::{ReadCache, ReadCacheOps, ReadRef, SymbolIndex};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable};
+use object::read::{ReadCache, ReadRef};
+
+use self::bounded::{Bounded, Pread};
+use self::symbol_table::Search;
 
 /// Bytes that one [`ElfReader`] reads in all before it calls the file broken. The largest symbol
 /// tables in use (browsers with full symbols) take a few hundred MiB.
@@ -192,8 +198,9 @@ impl<'file> ElfReader<'file> {
             } else if segment.p_type(ENDIAN) == elf::PT_INTERP
                 && segment.p_filesz(ENDIAN) <= MAX_ELF_PATH_BYTES as u64
             {
-                let path = segment.interpreter(ENDIAN, data)?.unwrap_or_default();
-                facts.interpreter = Some(String::from_utf8_lossy(path).into_owned());
+                // In separate debug files the segments' contents are not there.
+                let path = segment.interpreter(ENDIAN, data).ok().flatten();
+                facts.interpreter = path.map(|path| String::from_utf8_lossy(path).into_owned());
             } else if let Ok(Some(notes)) = segment.notes(ENDIAN, data) {
                 read_notes(notes, &mut facts);
             }
@@ -216,12 +223,7 @@ impl<'file> ElfReader<'file> {
         let (header, data) = self.header()?;
         let facts = self.facts()?;
         let sections = self.sections(header, data)?;
-        let mut search = Search {
-            wanted,
-            longest: wanted.iter().map(|name| name.len()).max().unwrap_or(0),
-            facts: &facts,
-            found: Vec::new(),
-        };
+        let mut search = Search::new(wanted, &facts);
         search.table(&sections, elf::SHT_DYNSYM, data)?;
         search.table(&sections, elf::SHT_SYMTAB, data)?;
         Ok(search.finish())
@@ -319,392 +321,4 @@ fn link_name(section: &[u8]) -> Option<String> {
     let name = std::str::from_utf8(section.get(..end)?).ok()?;
     let plain = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
     plain.then(|| name.to_owned())
-}
-
-/// A definition and how much it is to be preferred to others of the same name.
-struct Candidate {
-    symbol: ElfSymbol,
-    hidden_version: bool,
-}
-
-struct Search<'a> {
-    wanted: &'a [&'a str],
-    longest: usize,
-    facts: &'a ElfFacts,
-    found: Vec<Candidate>,
-}
-
-impl Search<'_> {
-    fn table<'a, 'file>(
-        &mut self,
-        sections: &Sections<'a, 'file>,
-        kind: elf::SectionType,
-        data: Bounded<'a, 'file>,
-    ) -> Result<(), ElfError> {
-        let Some(section) = sections.iter().find(|s| s.sh_type(ENDIAN) == kind) else {
-            return Ok(());
-        };
-        let symbols: &[elf::Sym64<LittleEndian>] = section.data_as_array(ENDIAN, data)?;
-        // The whole string table at once: name by name would cost a system call each.
-        let strings = sections.section(section.link(ENDIAN))?.data(ENDIAN, data)?;
-        let versions = if kind == elf::SHT_DYNSYM {
-            sections.gnu_versym(ENDIAN, data)?.map(|(table, _)| table)
-        } else {
-            None
-        };
-        for (index, symbol) in symbols.iter().enumerate() {
-            let Some(name) = self.wanted_name(strings, symbol.st_name(ENDIAN)) else {
-                continue;
-            };
-            let hidden_version = versions
-                .and_then(|table| table.get(SymbolIndex(index).0))
-                .is_some_and(|version| version.0.get(ENDIAN).is_hidden());
-            if let Some(found) = self.definition(name, symbol) {
-                self.found.push(Candidate {
-                    symbol: found,
-                    hidden_version,
-                });
-            }
-            if self.found.len() >= MAX_WANTED_SYMBOLS {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// The wanted name at this offset of the string table; `malloc@@GLIBC_2.2.5`, as some static
-    /// tables have it, is `malloc`.
-    fn wanted_name(&self, strings: &[u8], offset: u32) -> Option<String> {
-        let rest = strings.get(usize::try_from(offset).ok()?..)?;
-        let rest = rest.get(..=self.longest).unwrap_or(rest);
-        let end = rest.iter().position(|&byte| byte == 0 || byte == b'@')?;
-        let name = rest.get(..end)?;
-        self.wanted
-            .iter()
-            .find(|wanted| wanted.as_bytes() == name)
-            .map(|wanted| (*wanted).to_owned())
-    }
-
-    fn definition(&self, name: String, symbol: &elf::Sym64<LittleEndian>) -> Option<ElfSymbol> {
-        let address = symbol.st_value(ENDIAN);
-        if symbol.is_undefined(ENDIAN) || address == 0 {
-            return None;
-        }
-        let kind = match symbol.st_type() {
-            elf::STT_FUNC => SymbolKind::Function,
-            elf::STT_GNU_IFUNC => SymbolKind::Ifunc,
-            elf::STT_NOTYPE => SymbolKind::Untyped,
-            _ => return None,
-        };
-        Some(ElfSymbol {
-            name,
-            address,
-            file_offset: self.facts.file_offset_of(address)?,
-            size: symbol.st_size(ENDIAN),
-            kind,
-            global: !symbol.is_local(),
-        })
-    }
-
-    fn finish(self) -> Vec<ElfSymbol> {
-        let default_names: Vec<String> = self
-            .found
-            .iter()
-            .filter(|candidate| !candidate.hidden_version && candidate.symbol.global)
-            .map(|candidate| candidate.symbol.name.clone())
-            .collect();
-        let mut symbols: Vec<ElfSymbol> = Vec::new();
-        for Candidate {
-            symbol,
-            hidden_version,
-        } in self.found
-        {
-            let superseded = hidden_version && default_names.contains(&symbol.name);
-            let known = symbols
-                .iter()
-                .any(|other| other.name == symbol.name && other.address == symbol.address);
-            if !superseded && !known {
-                symbols.push(symbol);
-            }
-        }
-        symbols
-    }
-}
-
-/// `pread` as [`ReadCache`] wants it. No shared file position: the handle is shared by others.
-struct Pread<'file> {
-    file: &'file File,
-    position: u64,
-}
-
-impl ReadCacheOps for Pread<'_> {
-    fn len(&mut self) -> Result<u64, ()> {
-        self.file.metadata().map(|data| data.len()).map_err(|_| ())
-    }
-
-    fn seek(&mut self, position: u64) -> Result<u64, ()> {
-        self.position = position;
-        Ok(position)
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ()> {
-        let count = self.file.read_at(buffer, self.position).map_err(|_| ())?;
-        self.position += count as u64;
-        Ok(count)
-    }
-
-    fn read_exact(&mut self, buffer: &mut [u8]) -> Result<(), ()> {
-        self.file
-            .read_exact_at(buffer, self.position)
-            .map_err(|_| ())?;
-        self.position += buffer.len() as u64;
-        Ok(())
-    }
-}
-
-/// A reference to the cache that stops when the budget is spent: [`ReadCache`] itself would grow
-/// with every overlapping read that a malformed file asks for.
-#[derive(Clone, Copy)]
-struct Bounded<'a, 'file> {
-    cache: &'a ReadCache<Pread<'file>>,
-    budget: &'a Cell<u64>,
-}
-
-impl Bounded<'_, '_> {
-    fn spend(self, bytes: u64) -> Result<(), ()> {
-        let left = self.budget.get().checked_sub(bytes).ok_or(())?;
-        self.budget.set(left);
-        Ok(())
-    }
-}
-
-impl<'a> ReadRef<'a> for Bounded<'a, '_> {
-    fn len(self) -> Result<u64, ()> {
-        self.cache.len()
-    }
-
-    fn read_bytes_at(self, offset: u64, size: u64) -> Result<&'a [u8], ()> {
-        self.spend(size)?;
-        self.cache.read_bytes_at(offset, size)
-    }
-
-    fn read_bytes_at_until(self, range: Range<u64>, delimiter: u8) -> Result<&'a [u8], ()> {
-        // What ReadCache reads at a time when it looks for the end of a string.
-        self.spend(256)?;
-        self.cache.read_bytes_at_until(range, delimiter)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-    use std::path::Path;
-    use std::process::Command;
-
-    use crate::events::event::Pid;
-    use crate::target::mappings::{Mappings, open_mapped_file};
-
-    fn gcc(folder: &Path, source: &str, flags: &[&str]) -> File {
-        let input = folder.join("source.c");
-        std::fs::write(&input, source).unwrap();
-        let output = folder.join("output");
-        let status = Command::new("gcc")
-            .args(flags)
-            .arg("-o")
-            .args([&output, &input])
-            .status()
-            .unwrap();
-        assert!(status.success());
-        File::open(output).unwrap()
-    }
-
-    /// The C library that this test runs with.
-    fn own_libc() -> (File, u64) {
-        let pid = Pid(std::process::id());
-        let malloc = libc::malloc as *const () as usize as u64;
-        let mappings = Mappings::read(pid).unwrap();
-        let mapping = mappings.find(malloc).unwrap();
-        let file = open_mapped_file(pid, mapping).unwrap();
-        (file, mapping.file_offset_of(malloc).unwrap())
-    }
-
-    fn names(symbols: &[ElfSymbol]) -> Vec<&str> {
-        let mut names: Vec<&str> = symbols.iter().map(|s| &*s.name).collect();
-        names.sort_unstable();
-        names
-    }
-
-    #[test]
-    fn libc_symbols_are_where_the_running_libc_has_them() {
-        let (file, malloc_offset) = own_libc();
-        let reader = ElfReader::new(&file);
-        let symbols = reader.symbols(&["malloc", "free", "memalign", "no_such_function"]);
-        let symbols = symbols.unwrap();
-        assert_eq!(names(&symbols), ["free", "malloc", "memalign"]);
-        let malloc = symbols.iter().find(|s| s.name == "malloc").unwrap();
-        assert_eq!(malloc.file_offset, malloc_offset);
-        assert_eq!(malloc.kind, SymbolKind::Function);
-        assert!(malloc.size > 16 && malloc.global);
-        let facts = reader.facts().unwrap();
-        assert_eq!(facts.file_offset_of(malloc.address), Some(malloc_offset));
-        assert_eq!(facts.address_of(malloc_offset), Some(malloc.address));
-        assert_eq!(facts.build_id.map(|id| id.len()), Some(20));
-        assert!(!facts.go);
-    }
-
-    #[test]
-    fn ifuncs_are_told_from_functions() {
-        let (file, _) = own_libc();
-        let symbols = ElfReader::new(&file).symbols(&["strlen"]).unwrap();
-        assert_eq!(symbols.len(), 1, "{symbols:?}");
-        assert_eq!(symbols[0].kind, SymbolKind::Ifunc);
-    }
-
-    #[test]
-    fn the_default_version_wins() {
-        let folder = tempfile::tempdir().unwrap();
-        let versions = "V1 { global: old; }; V2 { global: f; new; local: *; } V1;";
-        std::fs::write(folder.path().join("map"), versions).unwrap();
-        let script = format!("-Wl,--version-script={}/map", folder.path().display());
-        let source = "__asm__(\".symver old,f@V1\"); __asm__(\".symver new,f@@V2\");\n\
-            int old(void) { return 1; } int new(void) { return 2; }";
-        let file = gcc(folder.path(), source, &["-shared", "-fPIC", "-s", &script]);
-        let symbols = ElfReader::new(&file).symbols(&["f", "old", "new"]).unwrap();
-        let address_of = |name: &str| -> Vec<u64> {
-            let bearers = symbols.iter().filter(|s| s.name == name);
-            bearers.map(|s| s.address).collect()
-        };
-        assert_eq!(address_of("new").len(), 1);
-        assert_ne!(address_of("old"), address_of("new"));
-        assert_eq!(address_of("f"), address_of("new"));
-    }
-
-    #[test]
-    fn imports_are_not_definitions_and_local_symbols_say_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = "#include <stdlib.h>\n\
-            static __attribute__((noinline)) void *xmalloc(size_t n) { return malloc(n); }\n\
-            int main(int c, char **v) { (void)v; free(xmalloc(c)); return 0; }";
-        let file = gcc(folder.path(), source, &["-O1"]);
-        let reader = ElfReader::new(&file);
-        let symbols = reader.symbols(&["malloc", "xmalloc", "main"]).unwrap();
-        assert_eq!(names(&symbols), ["main", "xmalloc"]);
-        for symbol in &symbols {
-            assert_eq!(symbol.global, symbol.name == "main");
-        }
-        let facts = reader.facts().unwrap();
-        assert!(facts.interpreter.unwrap().contains("ld-linux"));
-        assert!(facts.debug.symtab && !facts.debug.inside);
-    }
-
-    #[test]
-    fn a_static_stripped_program_has_no_interpreter_and_no_symtab() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = gcc(
-            folder.path(),
-            "int main(void) { return 0; }",
-            &["-static", "-s"],
-        );
-        let facts = ElfReader::new(&file).facts().unwrap();
-        assert_eq!(facts.interpreter, None);
-        assert!(!facts.debug.symtab && !facts.segments.is_empty());
-    }
-
-    #[test]
-    fn go_is_known_by_its_section() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = "__attribute__((section(\".go.buildinfo\"), used)) static char info[16] = \
-            \"Go\"; int main(void) { return 0; }";
-        let file = gcc(folder.path(), source, &[]);
-        assert!(ElfReader::new(&file).facts().unwrap().go);
-    }
-
-    #[test]
-    fn a_debug_link_with_directories_is_not_followed() {
-        assert_eq!(
-            link_name(b"a.debug\0\0\0\0\0\0"),
-            Some("a.debug".to_owned())
-        );
-        for name in [
-            &b"../../dev/mem\0"[..],
-            b"/etc/shadow\0",
-            b"..\0",
-            b"\0",
-            b"endless",
-        ] {
-            assert_eq!(link_name(name), None);
-        }
-    }
-
-    #[test]
-    fn truncated_and_scrambled_files_give_errors_not_panics() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = "#include <stdlib.h>\nint main(void) { return malloc(1) == 0; }";
-        gcc(folder.path(), source, &["-g"]);
-        let good = std::fs::read(folder.path().join("output")).unwrap();
-        let probe = |bytes: &[u8]| {
-            let mut file = tempfile::tempfile().unwrap();
-            file.write_all(bytes).unwrap();
-            let reader = ElfReader::new(&file);
-            (reader.facts(), reader.symbols(&["main"]))
-        };
-        assert_eq!(probe(b"#!/bin/sh\n").0, Err(ElfError::NotElf));
-        assert_eq!(probe(b"").0, Err(ElfError::NotElf));
-        for length in (0..good.len()).step_by(97) {
-            let (_, symbols) = probe(&good[..length]);
-            assert!(symbols.is_err() || symbols == Ok(Vec::new()), "{length}");
-        }
-        // xorshift64 (Marsaglia 2003): headers and tables full of random bytes.
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        for _ in 0..400 {
-            let mut bad = good.clone();
-            for _ in 0..24 {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                let near_start = state & 1 == 0;
-                let span = if near_start { 1024 } else { bad.len() };
-                let place = usize::try_from(state >> 16).unwrap() % span;
-                bad[place] = (state >> 8) as u8;
-            }
-            let (facts, _) = probe(&bad);
-            if let Ok(facts) = facts {
-                assert!(facts.segments.len() < 1 << 16);
-            }
-        }
-    }
-
-    #[test]
-    fn reading_stops_at_the_budget() {
-        let (file, _) = own_libc();
-        let reader = ElfReader::new(&file);
-        reader.budget.set(1000);
-        assert!(reader.symbols(&["malloc"]).is_err());
-    }
-
-    #[test]
-    fn a_sparse_giant_is_not_read_into_memory() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = gcc(folder.path(), "int main(void) { return 0; }", &[]);
-        drop(file);
-        let path = folder.path().join("output");
-        let file = File::options().read(true).write(true).open(path).unwrap();
-        let reader = ElfReader::new(&file);
-        let sections = {
-            let (header, _) = reader.header().unwrap();
-            (
-                header.e_shoff.get(ENDIAN),
-                u64::from(header.e_shnum.get(ENDIAN)),
-            )
-        };
-        // Every section claims a TiB, and the file is long enough for it.
-        for index in 0..sections.1 {
-            let size_field = sections.0 + index * 64 + 32;
-            file.write_all_at(&(1_u64 << 40).to_le_bytes(), size_field)
-                .unwrap();
-        }
-        file.set_len(2 << 40).unwrap();
-        assert!(ElfReader::new(&file).symbols(&["main"]).is_err());
-    }
 }

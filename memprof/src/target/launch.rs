@@ -53,8 +53,10 @@ pub enum ChildOutput {
 }
 
 /// A command that is started and held.
+///
+/// Dropping it ends the command: what could not be probed is not run.
 pub struct Held {
-    child: Child,
+    child: Option<Child>,
     /// Whether its libraries' constructors have run already.
     pub constructors_ran: bool,
 }
@@ -121,53 +123,51 @@ fn find_user(name: &str) -> Result<(User, CString)> {
 impl Held {
     /// The process.
     pub fn pid(&self) -> Pid {
-        Pid(self.child.id())
+        Pid(self.child.as_ref().map_or(0, Child::id))
     }
 
     /// Lets it run, as if it had never been held.
     ///
     /// # Errors
-    /// If it is gone.
-    pub fn release(self) -> Result<Running> {
-        let pid = RawPid::from_raw(self.child.id() as i32);
-        match ptrace::detach(pid, None) {
+    /// If the kernel refuses.
+    pub fn release(mut self) -> Result<Running> {
+        let child = self.child.take().context("the command is released once")?;
+        match ptrace::detach(RawPid::from_raw(child.id() as i32), None) {
             // Gone meanwhile, killed from outside: its status says so.
-            Ok(()) | Err(Errno::ESRCH) => Ok(Running { child: self.child }),
-            Err(error) => Err(error).context("cannot let the command run"),
+            Ok(()) | Err(Errno::ESRCH) => Ok(Running { child }),
+            Err(error) => {
+                self.child = Some(child);
+                Err(error).context("cannot let the command run")
+            }
         }
     }
+}
 
-    /// Ends it before it has begun: what could not be probed is not run.
-    pub fn abandon(mut self) {
-        // It is gone either way, and the first error is the one to report.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // It is gone either way.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
 /// Brings a child that is stopped at its exec to where its libraries are mapped.
-fn hold(mut child: Child) -> Result<Held> {
+fn hold(child: Child) -> Result<Held> {
     let pid = RawPid::from_raw(child.id() as i32);
+    let mut held = Held {
+        child: Some(child),
+        constructors_ran: false,
+    };
     match waitpid(pid, None).context("cannot wait for the command")? {
         WaitStatus::Stopped(_, Signal::SIGTRAP) => {}
         other => bail!("the command did not stop at its exec: {other:?}"),
     }
     // Not to outlive a memprof that is killed while it holds the command.
-    let _ = ptrace::setoptions(pid, ptrace::Options::PTRACE_O_EXITKILL);
-    match run_to_libraries(pid) {
-        Ok(constructors_ran) => {
-            let _ = ptrace::setoptions(pid, ptrace::Options::empty());
-            Ok(Held {
-                child,
-                constructors_ran,
-            })
-        }
-        Err(error) => {
-            let _ = child.kill();
-            let _ = child.wait();
-            Err(error)
-        }
-    }
+    ptrace::setoptions(pid, ptrace::Options::PTRACE_O_EXITKILL)?;
+    held.constructors_ran = run_to_libraries(pid)?;
+    Ok(held)
 }
 
 /// Where to stop, and the word that tells whether the loader is done, if there is one.

@@ -1,0 +1,112 @@
+//! The machine: what its kernel and the user's privileges allow.
+
+use anyhow::{Result, bail};
+use nix::sys::utsname::uname;
+use procfs::process::Process;
+
+use crate::report::Host;
+
+/// The oldest kernel on which the programs load: `bpf_loop` came with it.
+pub const OLDEST_KERNEL: (u32, u32) = (5, 17);
+
+/// Capabilities that tracing takes, with their numbers (`linux/capability.h`) and what for.
+pub const CAPABILITIES: [(&str, u32, &str); 3] = [
+    ("CAP_BPF", 39, "to load programs and maps"),
+    ("CAP_PERFMON", 38, "to attach probes and read memory"),
+    ("CAP_SYS_PTRACE", 19, "to look at other users' processes"),
+];
+/// Stands for the first two on any kernel.
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// The machine, as reports name it.
+pub fn describe() -> Host {
+    let names = uname().ok();
+    let text = |value: Option<&std::ffi::OsStr>| {
+        value.map_or_else(String::new, |value| value.to_string_lossy().into_owned())
+    };
+    Host {
+        kernel: text(names.as_ref().map(|names| names.release())),
+        arch: text(names.as_ref().map(|names| names.machine())),
+        cpus: aya::util::online_cpus().map_or(0, |cpus| cpus.len() as u32),
+    }
+}
+
+/// The kernel's version, major and minor; `None` if it does not say one.
+pub fn kernel_version() -> Option<(u32, u32)> {
+    parse_version(&describe().kernel)
+}
+
+fn parse_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// The capabilities of [`CAPABILITIES`] that memprof has not, by name.
+pub fn missing_capabilities() -> Vec<&'static str> {
+    let effective = Process::myself()
+        .and_then(|process| process.status())
+        .map_or(0, |status| status.capeff);
+    missing_from(effective)
+}
+
+fn missing_from(effective: u64) -> Vec<&'static str> {
+    let has = |number: u32| effective >> number & 1 != 0;
+    CAPABILITIES
+        .iter()
+        .filter(|(_, number, _)| !has(*number) && !(*number >= 38 && has(CAP_SYS_ADMIN)))
+        .map(|(name, ..)| *name)
+        .collect()
+}
+
+/// Checks that tracing is possible at all, before anything is touched.
+///
+/// # Errors
+/// One line of what is missing and how to get it.
+pub fn require_tracing() -> Result<()> {
+    let missing = missing_capabilities();
+    if !missing.is_empty() {
+        bail!(
+            "tracing needs {}: run memprof as root (sudo memprof ...)",
+            missing.join(", ")
+        );
+    }
+    if let Some(version) = kernel_version()
+        && version < OLDEST_KERNEL
+    {
+        bail!(
+            "kernel {}.{} is too old: memprof needs {}.{} or newer",
+            version.0,
+            version.1,
+            OLDEST_KERNEL.0,
+            OLDEST_KERNEL.1
+        );
+    }
+    let btf = crate::probes::offsets::KERNEL_BTF;
+    if !std::path::Path::new(btf).exists() {
+        bail!("this kernel has no {btf}: boot one that is built with CONFIG_DEBUG_INFO_BTF=y");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_read_as_distributions_write_them() {
+        assert_eq!(parse_version("6.18.44-fc-v595"), Some((6, 18)));
+        assert_eq!(parse_version("5.15-rc1"), Some((5, 15)));
+        assert_eq!(parse_version("unknown"), None);
+    }
+
+    #[test]
+    fn the_missing_capabilities_are_named() {
+        assert_eq!(
+            missing_from(0),
+            ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE"]
+        );
+        assert_eq!(missing_from(1 << 39 | 1 << 38), ["CAP_SYS_PTRACE"]);
+        assert_eq!(missing_from(1 << 21), ["CAP_SYS_PTRACE"]);
+        assert!(missing_from(u64::MAX).is_empty());
+    }
+}

@@ -1,0 +1,264 @@
+//! From what the collector knows to a finished report: snapshot, sort, cut, name.
+
+use std::collections::HashSet;
+
+use memprof_common::counters::{Counter, Counters};
+
+use super::collector::{Followed, State};
+use crate::{
+    config::Sort,
+    identity::Nanoseconds,
+    pipeline::{ShownFilter, SiteSnapshot, Summary},
+    probes::kernel_side::lost_allocations,
+    report::{
+        Coverage, Frame, HexAddress, HexStackId, Lost, Overhead, Process, ProcessTotals, Quality,
+        Sampling, TopAllocator, Verdict,
+    },
+    symbols::{
+        Symbols,
+        frame::Frame as NamedFrame,
+        guilty::{Skips, guilty_frame},
+    },
+    target::modules::{FrameAddress, Modules},
+};
+
+/// Why nothing is judged yet.
+pub const NOT_JUDGED: &str = "this version measures who holds memory; it does not judge growth yet";
+
+/// What a report needs from the collector, copied out of the lock.
+pub struct Extract {
+    /// Totals over all.
+    pub summary: Summary,
+    /// The call paths to show, in order.
+    pub sites: Vec<(SiteSnapshot, Box<[FrameAddress]>)>,
+    /// The files that their frames are in.
+    pub modules: Modules,
+    /// Who was followed.
+    pub processes: Vec<Followed>,
+    /// Totals by process, where there is more than one.
+    pub by_process: Vec<ProcessTotals>,
+    /// How far it can be trusted, without what only the session knows.
+    pub quality: Quality,
+}
+
+/// Copies out of the state what a report at the time `now` shows.
+pub fn extract(
+    state: &State,
+    counters: &Counters,
+    now: Nanoseconds,
+    filter: &ShownFilter,
+    sort: Sort,
+    top: usize,
+) -> Extract {
+    let mut sites = state.pipeline.snapshot(now, filter).sites;
+    sites.retain(|site| is_shown(site, sort));
+    sites.sort_by_key(|site| (std::cmp::Reverse(sort_key(site, sort)), site.space, site.site));
+    sites.truncate(top);
+    let sites = sites
+        .into_iter()
+        .map(|site| {
+            let places = site.stack.and_then(|stack| state.places.get(&stack));
+            (site, places.cloned().unwrap_or_default())
+        })
+        .collect();
+    Extract {
+        summary: state.pipeline.summary(),
+        sites,
+        modules: state.spaces.modules().clone(),
+        processes: state.processes.clone(),
+        by_process: by_process(state),
+        quality: quality(state, counters),
+    }
+}
+
+/// A path that holds nothing and is not sorted by what it once allocated is not news.
+fn is_shown(site: &SiteSnapshot, sort: Sort) -> bool {
+    site.shown_count > 0 || sort == Sort::Allocated
+}
+
+fn sort_key(site: &SiteSnapshot, sort: Sort) -> u64 {
+    match sort {
+        Sort::Outstanding => site.shown_bytes,
+        Sort::Allocated => site.totals.allocated_bytes,
+        Sort::Count => site.shown_count,
+        // Every path has been watched for the same time.
+        Sort::Rate => growth_bytes(site).max(0) as u64,
+    }
+}
+
+/// What a path's outstanding bytes grew by since it is watched.
+fn growth_bytes(site: &SiteSnapshot) -> i64 {
+    site.totals.outstanding_bytes() as i64 - site.totals.inherited_bytes as i64
+}
+
+fn by_process(state: &State) -> Vec<ProcessTotals> {
+    if state.processes.len() < 2 {
+        return Vec::new();
+    }
+    let mut all: Vec<ProcessTotals> = state
+        .pipeline
+        .processes()
+        .filter_map(|process| {
+            let pid = process.pid?;
+            let known = state.processes.iter().rev().find(|one| one.facts.pid == pid);
+            Some(ProcessTotals {
+                pid: pid.0,
+                comm: known.and_then(|one| one.facts.comm.clone()),
+                allocated_bytes: process.totals.allocated_bytes,
+                allocated_count: process.totals.allocated_count,
+                freed_bytes: process.totals.freed_bytes,
+                freed_count: process.totals.freed_count,
+                outstanding_bytes: process.totals.outstanding_bytes(),
+                outstanding_count: process.totals.outstanding_count(),
+                rss_bytes: known
+                    .filter(|one| !one.ended)
+                    .and_then(|_| crate::target::process::resident_bytes(pid)),
+            })
+        })
+        .collect();
+    all.sort_by_key(|process| (std::cmp::Reverse(process.outstanding_bytes), process.pid));
+    all
+}
+
+fn quality(state: &State, counters: &Counters) -> Quality {
+    let counts = state.pipeline.counts();
+    let stacks = state.pipeline.stacks();
+    let lost = Lost {
+        alloc: lost_allocations(counters) + counts.overflowed + state.undecodable,
+        free: counters[Counter::LostFree as usize],
+        // A stack whose record found no room is sent again at its next use.
+        stack: stacks.awaited() + stacks.overflowed() + stacks.conflicting(),
+        process: counters[Counter::LostProcess as usize] + counts.unannounced_spaces,
+    };
+    Quality {
+        complete: lost.alloc == 0 && lost.free == 0 && lost.process == 0,
+        lost,
+        unknown_frees: counts.unknown_frees,
+        superseded: counts.superseded,
+        truncated_stacks: stacks.truncated() + stacks.broken(),
+        unwind_errors: stacks.broken(),
+        sampling: Sampling::default(),
+        overhead: Overhead {
+            probe_hits: Some(counters[Counter::ProbeHits as usize]),
+            ..Overhead::default()
+        },
+        ..Quality::default()
+    }
+}
+
+/// Names the frames of the shown paths, innermost first, and the one to go and fix.
+pub fn name(
+    extract: &Extract,
+    symbols: &mut Symbols,
+    skips: &Skips,
+    now: Nanoseconds,
+    elapsed_seconds: f64,
+) -> Vec<TopAllocator> {
+    (1..)
+        .zip(&extract.sites)
+        .map(|(rank, (site, places))| {
+            let frames = symbols.symbolize(&extract.modules, places);
+            let guilty = guilty_frame(&frames, skips).map(|index| &frames[index]);
+            let stack: Vec<Frame> = frames
+                .iter()
+                .map(|frame| report_frame(frame, &extract.modules))
+                .collect();
+            let guilty = guilty.map(|frame| report_frame(frame, &extract.modules));
+            let guilty = guilty.unwrap_or_default();
+            let totals = &site.totals;
+            TopAllocator {
+                rank,
+                pid: site.pid.map_or(0, |pid| pid.0),
+                stack_id: HexStackId(site.stack.map_or(0, |stack| stack.0)),
+                outstanding_bytes: totals.outstanding_bytes(),
+                outstanding_count: totals.outstanding_count(),
+                shown_bytes: site.shown_bytes,
+                shown_count: site.shown_count,
+                allocated_bytes: totals.allocated_bytes,
+                allocated_count: totals.allocated_count,
+                freed_bytes: totals.freed_bytes,
+                freed_count: totals.freed_count,
+                oldest_age_seconds: site
+                    .oldest_birth
+                    .map(|birth| now.saturating_sub(birth) as f64 / 1e9),
+                verdict: Verdict::InsufficientData,
+                confidence: None,
+                rate_bytes_per_second: (elapsed_seconds > 0.0)
+                    .then(|| growth_bytes(site) as f64 / elapsed_seconds),
+                function: guilty.function,
+                file: guilty.file,
+                line: guilty.line,
+                module: guilty.module,
+                stack,
+            }
+        })
+        .collect()
+}
+
+fn report_frame(frame: &NamedFrame, modules: &Modules) -> Frame {
+    let build_id = frame
+        .module
+        .and_then(|module| modules.get(module))
+        .and_then(|module| module.build_id())
+        .map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect());
+    let (function, unknown) = match &frame.function {
+        Ok(function) => (Some(function), None),
+        Err(reason) => (None, Some(reason.to_string())),
+    };
+    Frame {
+        function: function.map(|function| function.name.to_string()),
+        file: function.and_then(|function| function.file.as_deref().map(str::to_owned)),
+        line: function.and_then(|function| function.line),
+        module: frame.module_path.as_deref().map(str::to_owned),
+        address: Some(HexAddress(frame.pc)),
+        offset: frame.file_offset.map(HexAddress),
+        build_id,
+        inlined: function.is_some_and(|function| function.inlined),
+        unknown,
+    }
+}
+
+/// Counts the distinct frames of the shown paths, and those without a name.
+pub fn count_frames(allocators: &[TopAllocator], quality: &mut Quality) {
+    let frames = || allocators.iter().flat_map(|allocator| &allocator.stack);
+    let addresses: HashSet<_> = frames().map(|frame| frame.address).collect();
+    let unnamed: HashSet<_> = frames()
+        .filter(|frame| frame.function.is_none())
+        .map(|frame| frame.address)
+        .collect();
+    quality.frames_total = addresses.len() as u64;
+    quality.frames_unsymbolized = unnamed.len() as u64;
+}
+
+/// The followed processes, as the report lists them.
+pub fn processes(followed: &[Followed]) -> Vec<Process> {
+    followed
+        .iter()
+        .map(|process| Process {
+            pid: process.facts.pid.0,
+            comm: process.facts.comm.clone(),
+            exe: process
+                .facts
+                .exe
+                .as_ref()
+                .map(|path| path.to_string_lossy().into_owned()),
+            cmdline: process.facts.cmdline.clone(),
+            ..Process::default()
+        })
+        .collect()
+}
+
+/// What is probed, as the report lists it.
+pub fn coverage(probed: &crate::probes::attach::Probed) -> Vec<Coverage> {
+    let owned = |symbols: &[&str]| symbols.iter().map(|symbol| (*symbol).to_owned()).collect();
+    probed
+        .coverage()
+        .into_iter()
+        .map(|one| Coverage {
+            module: one.module.clone(),
+            allocator: one.allocator.clone(),
+            attached: owned(&one.attached),
+            missing: owned(&one.missing),
+        })
+        .collect()
+}

@@ -1,0 +1,94 @@
+//! `memprof trace`, wired: prepare, probe, follow, report, detach.
+
+mod assemble;
+mod collector;
+mod output;
+mod run;
+mod signals;
+mod targets;
+mod weight;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use tokio::sync::mpsc::unbounded_channel;
+
+use self::{
+    collector::{Collector, State, monotonic},
+    output::Output,
+    run::{Ended, Run},
+    targets::{Targets, Tracer},
+};
+use crate::{config::TraceConfig, host, probes::kernel_side::Children};
+
+/// Traces as configured; memprof's exit code.
+///
+/// # Errors
+/// Bad input, found before anything is touched, or a failure of memprof or the kernel.
+pub fn trace(config: TraceConfig) -> Result<ExitCode> {
+    let output = Output::open(&config.output, config.format)?;
+    let targets = Targets::prepare(&config)?;
+    host::require_tracing()?;
+    let signals = signals::listen()?;
+    let (notices, heard) = unbounded_channel();
+
+    let (mut tracer, rings) = Tracer::load(config.children)?;
+    tracer.follow(&targets)?;
+    let start = monotonic();
+    let mut state = State::new(start, notices);
+    tracer.introduce(&targets, &mut state);
+    let collector = Collector::start(state, rings)?;
+    say_start(&config, &targets, &mut tracer);
+
+    tracer.side().open_gate()?;
+    let mut run = Run::new(config, tracer, collector, output, start);
+    run.release(targets)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    let ended = runtime.block_on(run.until_end(heard, signals));
+    run.finish(ended)
+}
+
+/// Who is traced, at what price for others, and how to end it.
+fn say_start(config: &TraceConfig, targets: &Targets, tracer: &mut Tracer) {
+    if config.quiet {
+        return;
+    }
+    for facts in &targets.processes {
+        let name = facts.comm.as_deref().unwrap_or("?");
+        eprintln!(
+            "memprof: tracing {} (pid {}) with {} probes; Ctrl-C ends and reports",
+            crate::export::escape(name, true),
+            facts.pid.0,
+            tracer.side().probes()
+        );
+    }
+    if config.verbose {
+        for coverage in tracer.probed().flat_map(|probed| probed.coverage()) {
+            eprintln!(
+                "memprof: {} ({}): {}",
+                crate::export::escape(&coverage.module, true),
+                crate::export::escape(&coverage.allocator, true),
+                coverage.attached.join(", ")
+            );
+        }
+    }
+    if config.children == Children::Followed {
+        eprintln!(
+            "memprof: children are followed, so every process on this machine that calls these \
+             allocators pays a trap a call (--no-children avoids it)"
+        );
+    }
+    if targets.held.as_ref().is_some_and(|held| held.constructors_ran) {
+        eprintln!(
+            "memprof: the loader has no {}: allocations of libraries' constructors are missed",
+            "_dl_debug_state"
+        );
+    }
+}
+
+/// Whether writing failed only because nobody reads any more.
+fn is_closed_pipe(ended: &Ended) -> bool {
+    matches!(ended, Ended::Unwritable(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,454 @@
+//! A running trace: what happens each interval, what ends it, and how it is ended.
+
+use std::{
+    io,
+    process::{ExitCode, ExitStatus},
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context as _, Result};
+use nix::{
+    sys::{
+        resource::{UsageWho, getrusage},
+        signal::Signal,
+        time::TimeValLike as _,
+    },
+    unistd::getpid,
+};
+use tokio::{
+    sync::mpsc::UnboundedReceiver,
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+};
+
+use super::{
+    assemble::{self, Extract, NOT_JUDGED},
+    collector::{Collector, Notice, Shared, monotonic},
+    is_closed_pipe,
+    output::Output,
+    targets::{Targets, Tracer},
+    weight::{Resident, Timeline},
+};
+use crate::{
+    config::{TargetChoice, TraceConfig},
+    export::Exporter,
+    host,
+    identity::{Nanoseconds, Pid},
+    report::{
+        EventKind, Host, LeakDetection, Memprof, Process, Report, Schema, Summary, Target,
+        TargetKind, TimelinePoint,
+    },
+    symbols::{Symbols, guilty::Skips},
+    target::{launch::Running, process::resident_bytes},
+};
+
+/// Time between two looks at the targets' resident memory, and at whether they still live.
+const LOOK_PERIOD: Duration = Duration::from_millis(250);
+/// How long a launched command that got the same Ctrl-C has to end before the report is made.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What ended a trace.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The user, by signal.
+    Told(Signal),
+    /// `--duration`.
+    TimeIsUp,
+    /// Every followed process has ended.
+    TargetsEnded,
+    /// The report can't be written any more.
+    Unwritable(io::Error),
+}
+
+/// A running trace.
+pub(super) struct Run {
+    config: TraceConfig,
+    tracer: Tracer,
+    collector: Option<Collector>,
+    shared: Shared,
+    output: Output,
+    exporter: Box<dyn Exporter>,
+    symbols: Symbols,
+    skips: Skips,
+    host: Host,
+    start: Nanoseconds,
+    started_at: SystemTime,
+    resident: Resident,
+    timeline: Timeline,
+    command: Option<Running>,
+    command_status: Option<(Pid, ExitStatus)>,
+    command_pid: Option<Pid>,
+    notes: Vec<String>,
+}
+
+impl Run {
+    pub(super) fn new(
+        config: TraceConfig,
+        tracer: Tracer,
+        collector: Collector,
+        output: Output,
+        start: Nanoseconds,
+    ) -> Self {
+        let mut run = Self {
+            exporter: config.format.exporter(output.style()),
+            skips: Skips::new(config.skip.iter().map(String::as_str)),
+            shared: collector.shared(),
+            collector: Some(collector),
+            config,
+            tracer,
+            output,
+            symbols: Symbols::default(),
+            host: host::describe(),
+            start,
+            started_at: SystemTime::now(),
+            resident: Resident::default(),
+            timeline: Timeline::default(),
+            command: None,
+            command_status: None,
+            command_pid: None,
+            notes: Vec::new(),
+        };
+        run.look();
+        run
+    }
+
+    /// Lets a held command run.
+    pub(super) fn release(&mut self, targets: Targets) -> Result<()> {
+        if let Some(held) = targets.held {
+            if held.constructors_ran {
+                self.notes.push(
+                    "allocations that libraries made before the program's start are missing".into(),
+                );
+            }
+            self.command_pid = Some(held.pid());
+            self.command = Some(held.release()?);
+        }
+        Ok(())
+    }
+
+    /// Follows the targets until something ends it.
+    pub(super) async fn until_end(
+        &mut self,
+        mut notices: UnboundedReceiver<Notice>,
+        mut signals: UnboundedReceiver<Signal>,
+    ) -> Ended {
+        let mut reports = interval(self.config.interval);
+        reports.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        reports.reset();
+        let mut looks = interval(LOOK_PERIOD);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let deadline = self.config.duration.map(|duration| Instant::now() + duration);
+        loop {
+            tokio::select! {
+                biased;
+                Some(signal) = signals.recv() => {
+                    self.await_command(signal, &mut notices).await;
+                    return Ended::Told(signal);
+                }
+                () = async { sleep_until(deadline.unwrap_or_else(Instant::now)).await },
+                    if deadline.is_some() => return Ended::TimeIsUp,
+                Some(notice) = notices.recv() => match notice {
+                    // A process that is gone again needs no probes.
+                    Notice::Executed(pid) => drop(self.tracer.look_at(pid)),
+                    Notice::AllEnded => return Ended::TargetsEnded,
+                },
+                _ = looks.tick() => {
+                    self.look();
+                    if self.all_gone() {
+                        return Ended::TargetsEnded;
+                    }
+                }
+                _ = reports.tick() => {
+                    if let Err(error) = self.interval_report() {
+                        return Ended::Unwritable(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ctrl-C reaches a launched command too: its end is part of the report.
+    async fn await_command(
+        &mut self,
+        signal: Signal,
+        notices: &mut UnboundedReceiver<Notice>,
+    ) {
+        if signal != Signal::SIGINT || self.command.is_none() {
+            return;
+        }
+        let ended = async {
+            while let Some(notice) = notices.recv().await {
+                if notice == Notice::AllEnded {
+                    return;
+                }
+            }
+        };
+        // One that does not end goes on; the report is made all the same.
+        let _ = timeout(GRACE, ended).await;
+    }
+
+    /// Weighs the targets, and takes note of a launched command's end.
+    fn look(&mut self) {
+        let living: Vec<Pid> = {
+            let state = self.shared.lock();
+            let living = state.processes.iter().filter(|process| !process.ended);
+            living.map(|process| process.facts.pid).collect()
+        };
+        self.resident.look(living.into_iter());
+        self.note_status();
+    }
+
+    fn note_status(&mut self) {
+        if let (Some(pid), None, Some(command)) =
+            (self.command_pid, self.command_status, &mut self.command)
+        {
+            self.command_status = command.try_status().map(|status| (pid, status));
+        }
+    }
+
+    /// Whether every target is gone, though the kernel side has not said so: its word was lost.
+    fn all_gone(&self) -> bool {
+        let lost = self
+            .tracer_counters()
+            .is_ok_and(|counters| counters[memprof_common::counters::Counter::LostProcess as usize] > 0);
+        lost && {
+            let state = self.shared.lock();
+            state
+                .processes
+                .iter()
+                .all(|process| process.ended || !process.facts.is_alive())
+        }
+    }
+
+    fn tracer_counters(&self) -> Result<memprof_common::counters::Counters> {
+        self.tracer.counters()
+    }
+
+    /// The end of an interval: a point of the timeline, and a report if somebody reads along.
+    fn interval_report(&mut self) -> io::Result<()> {
+        self.look();
+        let wanted = self.config.format.writes_intervals()
+            && self.output.takes_intervals()
+            && !(self.config.quiet && self.output.is_for_people(self.config.format));
+        if !wanted {
+            let point = {
+                let state = self.shared.lock();
+                point(self.start, &state.pipeline.summary(), self.resident)
+            };
+            self.timeline.push(point);
+            return Ok(());
+        }
+        let report = self.report().map_err(io::Error::other)?;
+        let exporter = &mut self.exporter;
+        self.output.write(|out| exporter.interval(&report, out))
+    }
+
+    /// Everything so far, as a report.
+    fn report(&mut self) -> Result<Report> {
+        let counters = self.tracer_counters()?;
+        let top = if self.config.format.wants_every_stack() {
+            usize::MAX
+        } else {
+            self.config.top
+        };
+        let now = monotonic();
+        let extract = {
+            let state = self.shared.lock();
+            assemble::extract(
+                &state,
+                &counters,
+                now,
+                &self.config.filter,
+                self.config.sort,
+                top,
+            )
+        };
+        let elapsed = now.saturating_sub(self.start) as f64 / 1e9;
+        self.timeline
+            .push(point(self.start, &extract.summary, self.resident));
+        let top_allocators =
+            assemble::name(&extract, &mut self.symbols, &self.skips, now, elapsed);
+        let mut quality = extract.quality.clone();
+        assemble::count_frames(&top_allocators, &mut quality);
+        quality.coverage = self.tracer.probed().flat_map(assemble::coverage).collect();
+        quality.notes = self.notes();
+        weigh_self(&mut quality.overhead);
+        Ok(Report {
+            schema: Schema::V1,
+            memprof: Memprof::this(),
+            host: self.host.clone(),
+            target: Target {
+                kind: match self.config.target {
+                    TargetChoice::Pids(_) => TargetKind::Pid,
+                    TargetChoice::Command { .. } => TargetKind::Command,
+                },
+                processes: self.processes(&extract),
+            },
+            started_at: timestamp(self.started_at),
+            duration_seconds: elapsed,
+            events: vec![EventKind::Malloc],
+            summary: summary(&extract.summary, self.start, self.resident),
+            leak_detection: LeakDetection::not_judged(NOT_JUDGED),
+            top_allocators,
+            processes: extract.by_process,
+            marks: Vec::new(),
+            windows: Vec::new(),
+            timeline: self.timeline.points().to_vec(),
+            quality,
+        })
+    }
+
+    fn processes(&self, extract: &Extract) -> Vec<Process> {
+        let mut processes = assemble::processes(&extract.processes);
+        if let Some((pid, status)) = &self.command_status {
+            use std::os::unix::process::ExitStatusExt as _;
+            let command = processes.iter_mut().find(|process| process.pid == pid.0);
+            if let Some(process) = command {
+                process.exit_status = status.code();
+                process.exit_signal = status.signal();
+            }
+        }
+        processes
+    }
+
+    /// What limits the numbers, beside what is counted.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = self.notes.clone();
+        for coverage in self.tracer.probed().flat_map(|probed| probed.coverage()) {
+            for refusal in &coverage.refusals {
+                notes.push(format!("not probed in {}: {refusal}", coverage.module));
+            }
+        }
+        notes
+    }
+
+    /// Gate closed, rings read to their end, report written, probes out: in this order, so that
+    /// the target has its peace first and the user the report before the slow part.
+    pub(super) fn finish(mut self, ended: Ended) -> Result<ExitCode> {
+        self.tracer.side().close_gate()?;
+        if let Some(collector) = self.collector.take() {
+            collector.finish();
+        }
+        self.note_final_status(&ended);
+        let written = if is_closed_pipe(&ended) {
+            Ok(())
+        } else {
+            self.final_report(ended)
+        };
+        let status = self.command_status;
+        let quiet = self.config.quiet;
+        let of_child = self.config.exit_status_of_child;
+        detach(self.tracer, quiet);
+        written?;
+        Ok(match status {
+            Some((_, status)) if of_child => ExitCode::from(shell_status(status)),
+            _ => ExitCode::SUCCESS,
+        })
+    }
+
+    /// The kernel side tells of a process's end a moment before its parent can ask for it.
+    fn note_final_status(&mut self, ended: &Ended) {
+        let gone = matches!(ended, Ended::TargetsEnded);
+        let until = std::time::Instant::now() + GRACE;
+        self.note_status();
+        while gone
+            && self.command.is_some()
+            && self.command_status.is_none()
+            && std::time::Instant::now() < until
+        {
+            std::thread::sleep(Duration::from_millis(5));
+            self.note_status();
+        }
+    }
+
+    fn final_report(&mut self, ended: Ended) -> Result<()> {
+        if let Ended::Unwritable(error) = ended {
+            return Err(error).context("cannot write the report");
+        }
+        let report = self.report()?;
+        let exporter = &mut self.exporter;
+        let written = self.output.write(|out| exporter.finish(&report, out));
+        match written.and_then(|()| self.output.finish()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other.context("cannot write the report"),
+        }
+    }
+}
+
+fn detach(tracer: Tracer, quiet: bool) {
+    let mut side = tracer.into_side();
+    let probes = side.probes();
+    if !quiet {
+        eprintln!("memprof: detaching {probes} probes");
+    }
+    let _ = side.close_gate();
+    side.detach();
+}
+
+/// An exit status as shells give it: a signal's number above 128.
+fn shell_status(status: ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt as _;
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal));
+    code.map_or(1, |code| code as u8)
+}
+
+fn summary(
+    totals: &crate::pipeline::Summary,
+    start: Nanoseconds,
+    resident: Resident,
+) -> Summary {
+    let sums = &totals.totals;
+    let growth = match (resident.start, resident.last) {
+        (Some(start), Some(last)) => Some(last as i64 - start as i64),
+        _ => None,
+    };
+    Summary {
+        allocated_bytes: sums.allocated_bytes,
+        allocated_count: sums.allocated_count,
+        freed_bytes: sums.freed_bytes,
+        freed_count: sums.freed_count,
+        inherited_bytes: sums.inherited_bytes,
+        inherited_count: sums.inherited_count,
+        discarded_bytes: sums.discarded_bytes,
+        discarded_count: sums.discarded_count,
+        outstanding_bytes: sums.outstanding_bytes(),
+        outstanding_count: sums.outstanding_count(),
+        peak_outstanding_bytes: totals.peak_outstanding_bytes,
+        peak_at_seconds: (totals.peak_outstanding_bytes > 0)
+            .then(|| totals.peak_at.saturating_sub(start) as f64 / 1e9),
+        rss_start_bytes: resident.start,
+        rss_end_bytes: resident.last,
+        rss_peak_bytes: resident.peak,
+        unattributed_bytes: growth.map(|growth| growth - sums.outstanding_bytes() as i64),
+    }
+}
+
+fn point(
+    start: Nanoseconds,
+    totals: &crate::pipeline::Summary,
+    resident: Resident,
+) -> TimelinePoint {
+    TimelinePoint {
+        at_seconds: monotonic().saturating_sub(start) as f64 / 1e9,
+        outstanding_bytes: totals.totals.outstanding_bytes(),
+        outstanding_count: totals.totals.outstanding_count(),
+        rss_bytes: resident.last,
+    }
+}
+
+/// What memprof itself takes.
+fn weigh_self(overhead: &mut crate::report::Overhead) {
+    let used = getrusage(UsageWho::RUSAGE_SELF).ok();
+    overhead.collector_cpu_seconds = used.map(|used| {
+        (used.user_time().num_microseconds() + used.system_time().num_microseconds()) as f64 / 1e6
+    });
+    overhead.collector_rss_bytes = resident_bytes(Pid(getpid().as_raw() as u32));
+}
+
+/// A moment as RFC 3339 in UTC, to the second.
+fn timestamp(moment: SystemTime) -> String {
+    jiff::Timestamp::try_from(moment)
+        .and_then(|moment| moment.round(jiff::Unit::Second))
+        .map_or_else(|_| String::new(), |moment| moment.to_string())
+}

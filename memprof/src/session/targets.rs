@@ -1,0 +1,155 @@
+//! From what the user named to processes that are followed and probed.
+
+use std::{collections::HashMap, path::Path};
+
+use anyhow::Result;
+
+use super::collector::State;
+use crate::{
+    bad_input,
+    config::{Destination, TargetChoice, TraceConfig},
+    identity::{Pid, SpaceId},
+    probes::{
+        attach::{Found, Probed},
+        kernel_side::{Children, KernelSide, RingMap, Scope},
+        offsets::{KERNEL_BTF, kernel_offsets},
+    },
+    target::{
+        launch::{ChildOutput, Held, launch},
+        process::{ProcessFacts, require_traceable},
+    },
+};
+
+/// Bytes of one CPU's ring: over 200,000 records, a fifth of a second of a busy allocator.
+const RING_BYTES: u32 = 8 << 20;
+
+/// The targets, before anything is loaded: they exist and can be traced.
+pub struct Targets {
+    /// Who they are.
+    pub processes: Vec<ProcessFacts>,
+    /// The launched command, held.
+    pub held: Option<Held>,
+}
+
+impl Targets {
+    /// Checks the given processes, or launches the command and holds it.
+    ///
+    /// # Errors
+    /// Bad input if one of them can't be traced.
+    pub fn prepare(config: &TraceConfig) -> Result<Self> {
+        match &config.target {
+            TargetChoice::Pids(pids) => Ok(Self {
+                processes: pids
+                    .iter()
+                    .map(|pid| require_traceable(*pid))
+                    .collect::<Result<_>>()?,
+                held: None,
+            }),
+            TargetChoice::Command { words, user } => {
+                let output = match config.output {
+                    Destination::StandardOutput => ChildOutput::ToStandardError,
+                    Destination::File(_) => ChildOutput::Inherited,
+                };
+                let held = launch(words, user.as_deref(), output)?;
+                let facts = ProcessFacts::read(held.pid())
+                    .ok_or_else(|| bad_input!("the command was killed before it could be traced"))?;
+                Ok(Self {
+                    processes: vec![facts],
+                    held: Some(held),
+                })
+            }
+        }
+    }
+}
+
+/// The kernel side with what is probed through it.
+pub struct Tracer {
+    side: KernelSide,
+    probed: HashMap<Scope, Probed>,
+    children: Children,
+    spaces: Vec<SpaceId>,
+}
+
+impl Tracer {
+    /// Loads the kernel side; the gate is closed.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn load(children: Children) -> Result<(Self, Vec<RingMap>)> {
+        let offsets = kernel_offsets(Path::new(KERNEL_BTF))?;
+        let (side, rings) = KernelSide::load(offsets, RING_BYTES)?;
+        let tracer = Self {
+            side,
+            probed: HashMap::new(),
+            children,
+            spaces: Vec::new(),
+        };
+        Ok((tracer, rings))
+    }
+
+    /// Follows the targets and probes their allocators.
+    ///
+    /// # Errors
+    /// Bad input if one of them has no allocator that memprof knows.
+    pub fn follow(&mut self, targets: &Targets) -> Result<()> {
+        for facts in &targets.processes {
+            self.spaces.push(self.side.follow(facts.pid, self.children)?);
+            let found = self.look_at(facts.pid)?;
+            if found.allocators == 0 {
+                return Err(no_allocator(facts, found));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the collector's state whom it will hear of.
+    pub fn introduce(&self, targets: &Targets, state: &mut State) {
+        for (facts, space) in targets.processes.iter().zip(&self.spaces) {
+            state.add(facts.clone(), *space);
+        }
+    }
+
+    /// Probes what `pid` has mapped and is not probed yet.
+    ///
+    /// # Errors
+    /// If the process is gone.
+    pub fn look_at(&mut self, pid: Pid) -> Result<Found> {
+        let scope = match self.children {
+            Children::Followed => Scope::Everyone,
+            Children::Ignored => Scope::Process(pid),
+        };
+        let probed = self.probed.entry(scope).or_default();
+        probed.look_at(&mut self.side, pid, scope)
+    }
+
+    /// What is probed; several processes may have the same file.
+    pub fn probed(&self) -> impl Iterator<Item = &Probed> {
+        self.probed.values()
+    }
+
+    /// The kernel side.
+    pub fn side(&mut self) -> &mut KernelSide {
+        &mut self.side
+    }
+
+    /// Gives up the kernel side, to be detached.
+    pub fn into_side(self) -> KernelSide {
+        self.side
+    }
+}
+
+fn no_allocator(facts: &ProcessFacts, found: Found) -> anyhow::Error {
+    let name = facts.comm.as_deref().unwrap_or("?").escape_debug().to_string();
+    let pid = facts.pid.0;
+    if found.go {
+        return bad_input!(
+            "process {pid} ({name}) is a Go program, whose allocator has no malloc to probe: use \
+             Go's own heap profile (go tool pprof http://HOST/debug/pprof/heap)"
+        );
+    }
+    bad_input!(
+        "process {pid} ({name}) maps no library or executable that defines malloc and free: if it \
+         is linked statically, keep its symbols (no strip, no -s); if it brings its own allocator \
+         under other names, memprof can't see it yet"
+    )
+}

@@ -1,0 +1,426 @@
+//! Symbolizing real programs, and hostile ones.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::blazesym::ModuleSymbols;
+use super::*;
+use crate::events::event::{Pid, SpaceId};
+use crate::target::elf::ElfReader;
+
+const SPACE: SpaceId = SpaceId(1);
+
+/// Prints the address to which a call returns that an inlined function makes, then the address
+/// of the function that it was inlined into; then waits.
+const SOURCE: &str = r#"#include <stdio.h>
+__attribute__((noinline)) void *here(void) { return __builtin_return_address(0); }
+static inline __attribute__((always_inline)) void *inner(void) {
+    void *address = here();
+    __asm__ volatile("");
+    return address;
+}
+__attribute__((noinline)) void *outer(void) {
+    __asm__ volatile("nop");
+    void *address = inner();
+    __asm__ volatile("");
+    return address;
+}
+int main(void) {
+    printf("%p\n%p\n", outer(), (void *)outer);
+    fflush(stdout);
+    return getchar();
+}
+"#;
+
+fn run(command: &mut Command) {
+    assert!(command.status().unwrap().success(), "{command:?}");
+}
+
+fn compile(compiler: &str, folder: &Path, name: &str, source: &str, flags: &[&str]) -> PathBuf {
+    let input = folder.join(name);
+    std::fs::write(&input, source).unwrap();
+    let output = folder.join("program");
+    run(Command::new(compiler)
+        .args(flags)
+        .arg("-o")
+        .args([&output, &input]));
+    output
+}
+
+/// A running program and the addresses that it printed.
+struct Running {
+    child: Child,
+    addresses: Vec<u64>,
+}
+
+impl Running {
+    fn start(program: &Path, lines: usize) -> Self {
+        let mut child = Command::new(program)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let addresses = output
+            .lines()
+            .take(lines)
+            .map(|line| u64::from_str_radix(line.unwrap().trim_start_matches("0x"), 16).unwrap())
+            .collect();
+        Self { child, addresses }
+    }
+
+    fn end(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// The places of `outer`'s entry and of the call in it.
+    fn resolve(&self) -> (AddressSpaces, Vec<FrameAddress>) {
+        let mut spaces = AddressSpaces::default();
+        spaces.observe(SPACE, Pid(self.child.id())).unwrap();
+        let resolved = spaces.resolve(SPACE, &[self.addresses[1], self.addresses[0]]);
+        assert_eq!(resolved.missed, 0);
+        (spaces, resolved.frames)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Either may fail if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a frame shows: name, file name, line, inlined; or why it has no name.
+type Shown<'a> = Result<(&'a str, &'a str, u32, bool), Unknown>;
+
+fn shown(frame: &Frame) -> Shown<'_> {
+    let function = frame.function.as_ref().map_err(|why| *why)?;
+    let file = function.file.as_deref().unwrap_or("");
+    let file = file.rsplit('/').next().unwrap_or("");
+    Ok((
+        &function.name,
+        file,
+        function.line.unwrap_or(0),
+        function.inlined,
+    ))
+}
+
+const FULL: [Shown<'static>; 3] = [
+    Ok(("outer", "source.c", 9, false)),
+    Ok(("inner", "source.c", 4, true)),
+    Ok(("outer", "source.c", 10, false)),
+];
+
+#[test]
+fn functions_lines_and_inlined_frames_are_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("gcc", folder.path(), "source.c", SOURCE, &["-O2", "-g"]);
+    let running = Running::start(&program, 2);
+    let (spaces, addresses) = running.resolve();
+    let frames = Symbols::default().symbolize(&spaces, &addresses);
+    assert_eq!(frames.iter().map(shown).collect::<Vec<_>>(), FULL);
+    let inlined = &frames[1];
+    assert_eq!(inlined.pc, frames[2].pc);
+    assert_eq!(inlined.module_path.as_deref(), program.to_str());
+    let file = inlined.function.as_ref().unwrap().file.as_deref().unwrap();
+    assert_eq!(Path::new(file), folder.path().join("source.c"));
+}
+
+#[test]
+fn a_deleted_program_that_ended_keeps_its_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("gcc", folder.path(), "source.c", SOURCE, &["-O2", "-g"]);
+    let mut running = Running::start(&program, 2);
+    std::fs::remove_file(&program).unwrap();
+    let (spaces, addresses) = running.resolve();
+    running.end();
+    let frames = Symbols::default().symbolize(&spaces, &addresses);
+    assert_eq!(frames.iter().map(shown).collect::<Vec<_>>(), FULL);
+    let module = spaces.module_at(frames[0].module.unwrap()).unwrap();
+    assert!(module.is_deleted() && module.path() == program.to_str().unwrap());
+}
+
+#[test]
+fn a_stripped_program_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("gcc", folder.path(), "source.c", SOURCE, &["-O2", "-s"]);
+    let running = Running::start(&program, 2);
+    let (spaces, addresses) = running.resolve();
+    let frames = Symbols::default().symbolize(&spaces, &addresses);
+    assert_eq!(frames.len(), 2);
+    for frame in &frames {
+        assert_eq!(frame.function, Err(Unknown::Stripped));
+        assert!(frame.file_offset.is_some() && frame.module_path.is_some());
+    }
+}
+
+#[test]
+fn a_file_written_to_since_gives_no_wrong_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("gcc", folder.path(), "source.c", SOURCE, &["-O2", "-g"]);
+    let mut running = Running::start(&program, 2);
+    let (spaces, addresses) = running.resolve();
+    running.end();
+    File::options()
+        .append(true)
+        .open(&program)
+        .unwrap()
+        .write_all(b"x")
+        .unwrap();
+    let frames = Symbols::default().symbolize(&spaces, &addresses);
+    assert_eq!(frames[0].function, Err(Unknown::Changed));
+}
+
+#[test]
+fn a_file_that_others_could_truncate_is_symbolized_from_a_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("gcc", folder.path(), "source.c", SOURCE, &["-O2", "-g"]);
+    run(Command::new("chmod").arg("o+w").arg(&program));
+    let running = Running::start(&program, 2);
+    let (spaces, addresses) = running.resolve();
+    let mut symbols = Symbols::default();
+    let frames = symbols.symbolize(&spaces, &addresses);
+    assert_eq!(frames.iter().map(shown).collect::<Vec<_>>(), FULL);
+    assert_eq!(
+        symbols.copied_bytes,
+        std::fs::metadata(&program).unwrap().len()
+    );
+}
+
+/// Moves the debug information of `program` into a file of its own, that the program refers to.
+fn split_debug(program: &Path) -> PathBuf {
+    let debug = program.with_extension("debug");
+    run(Command::new("objcopy")
+        .arg("--only-keep-debug")
+        .args([program, &debug]));
+    run(Command::new("objcopy")
+        .arg("--strip-all")
+        .arg(format!("--add-gnu-debuglink={}", debug.display()))
+        .arg(program));
+    debug
+}
+
+#[test]
+fn separate_debug_files_are_found_by_build_id_and_beside_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["-O2", "-g", "-Wl,--build-id=sha1"];
+    let program = compile("gcc", folder.path(), "source.c", SOURCE, &flags);
+    let debug = split_debug(&program);
+    let running = Running::start(&program, 2);
+    let (spaces, addresses) = running.resolve();
+    let names = |dirs: &[PathBuf]| {
+        let frames = Symbols::new(dirs.to_vec()).symbolize(&spaces, &addresses);
+        frames
+            .iter()
+            .map(|frame| shown(frame).map(|f| f.2))
+            .collect::<Vec<_>>()
+    };
+    let lines = FULL.map(|frame| frame.map(|f| f.2));
+    // Beside the program, where the link says.
+    assert_eq!(names(&[]), lines);
+    // By build id, in a system directory.
+    let (_, module) = spaces
+        .modules()
+        .find(|(_, m)| m.path() == program.to_str().unwrap())
+        .unwrap();
+    let build_id: String = module
+        .build_id()
+        .unwrap()
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    let system = folder.path().join("system");
+    let place = system.join(".build-id").join(&build_id[..2]);
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::rename(&debug, place.join(format!("{}.debug", &build_id[2..]))).unwrap();
+    assert_eq!(names(&[]), [Err(Unknown::Stripped); 2]);
+    assert_eq!(names(&[system]), lines);
+}
+
+#[test]
+fn a_debug_link_to_a_pipe_or_to_another_build_is_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["-O2", "-g", "-Wl,--build-id=sha1"];
+    let program = compile("gcc", folder.path(), "source.c", SOURCE, &flags);
+    let debug = split_debug(&program);
+    let running = Running::start(&program, 2);
+    let (spaces, addresses) = running.resolve();
+    std::fs::remove_file(&debug).unwrap();
+    run(Command::new("mkfifo").arg(&debug));
+    let frames = Symbols::default().symbolize(&spaces, &addresses);
+    assert_eq!(frames[0].function, Err(Unknown::Stripped));
+    std::fs::remove_file(&debug).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let source = SOURCE.replace("outer", "other");
+    let other = compile("gcc", other.path(), "source.c", &source, &flags);
+    std::fs::copy(other, &debug).unwrap();
+    let frames = Symbols::default().symbolize(&spaces, &addresses);
+    assert_eq!(frames[0].function, Err(Unknown::Stripped));
+}
+
+#[test]
+fn cpp_names_are_demangled_and_containers_passed_over() {
+    let source = r#"#include <cstdio>
+#include <vector>
+namespace book {
+struct Order { int id; };
+static void *caller;
+template <class T> struct Noting : std::allocator<T> {
+    template <class U> struct rebind { using other = Noting<U>; };
+    __attribute__((noinline)) T *allocate(size_t n) {
+        caller = __builtin_return_address(0);
+        return std::allocator<T>::allocate(n);
+    }
+};
+__attribute__((noinline)) void add(std::vector<Order, Noting<Order>> &orders) {
+    orders.push_back(Order{1});
+    __asm__ volatile("");
+}
+}
+int main() {
+    std::vector<book::Order, book::Noting<book::Order>> orders;
+    book::add(orders);
+    printf("%p\n%p\n", book::caller, (void *)book::add);
+    fflush(stdout);
+    return getchar();
+}
+"#;
+    for optimisation in ["-O0", "-O2"] {
+        let folder = tempfile::tempdir().unwrap();
+        let program = compile(
+            "g++",
+            folder.path(),
+            "source.cc",
+            source,
+            &[optimisation, "-g"],
+        );
+        let running = Running::start(&program, 2);
+        let (spaces, addresses) = running.resolve();
+        let frames = Symbols::default().symbolize(&spaces, &addresses);
+        let (name, file, line, _) = shown(&frames[0]).unwrap();
+        assert!(
+            name.starts_with("book::add(std::vector<book::Order, "),
+            "{name}"
+        );
+        assert_eq!((file, line), ("source.cc", 13));
+        // Above the allocator: only the container's functions, as far as this stack goes.
+        for frame in &frames[1..] {
+            let function = frame.function.as_ref().unwrap();
+            let of_std = function.name.contains("std::") && function.role == frame::Role::Library;
+            assert!(
+                of_std || &*function.name == name,
+                "{optimisation}: {function:?}"
+            );
+        }
+        assert_eq!(
+            frames[1].function.as_ref().unwrap().role,
+            frame::Role::Library
+        );
+    }
+}
+
+#[inline(never)]
+fn landmark() -> u32 {
+    std::hint::black_box(line!())
+}
+
+#[test]
+fn our_own_rust_is_named_without_hash() {
+    let mut spaces = AddressSpaces::default();
+    spaces.observe(SPACE, Pid(std::process::id())).unwrap();
+    let address = landmark as fn() -> u32 as usize as u64;
+    let places = spaces.resolve(SPACE, &[address]).frames;
+    let frames = Symbols::default().symbolize(&spaces, &places);
+    let expected = (
+        "memprof::symbols::tests::landmark",
+        "tests.rs",
+        landmark() - 1,
+        false,
+    );
+    assert_eq!(shown(&frames[0]), Ok(expected));
+    assert_eq!(
+        guilty::guilty_frame(&frames, &guilty::Skips::default()),
+        Some(0)
+    );
+}
+
+#[test]
+fn places_without_a_file_say_why() {
+    let spaces = AddressSpaces::default();
+    let places = spaces.resolve(SPACE, &[0x10, 0x20]).frames;
+    let frames = Symbols::default().symbolize(&spaces, &places);
+    assert_eq!(frames.len(), 2);
+    assert_eq!(frames[0].function, Err(Unknown::NoMapping));
+    assert_eq!(frames[1].pc, 0x20);
+}
+
+/// Looks up addresses of a file made of `bytes`: any answer will do.
+fn survive(bytes: &[u8], file_offsets: &[u64]) {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    let module = Module::of_file("/nowhere/hostile", file);
+    if let Ok(mut symbols) = ModuleSymbols::open(&module, &[]) {
+        for &offset in file_offsets {
+            let _answer = symbols.find(offset);
+        }
+    }
+}
+
+#[test]
+fn truncated_and_scrambled_files_do_not_stop_us() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("gcc", folder.path(), "source.c", SOURCE, &["-O2", "-g"]);
+    let good = std::fs::read(&program).unwrap();
+    let file = File::open(program).unwrap();
+    let functions = ElfReader::new(&file)
+        .symbols(&["outer", "main", "here"])
+        .unwrap();
+    assert_eq!(functions.len(), 3);
+    let mut offsets: Vec<u64> = functions.iter().map(|f| f.file_offset + 4).collect();
+    offsets.extend([0, u64::MAX]);
+    let started = Instant::now();
+    for length in (0..good.len()).step_by(499) {
+        survive(&good[..length], &offsets);
+    }
+    // The DWARF: from the first thing that only it has to the section headers at the end.
+    let compilation = good.windows(7).position(|text| text == b"GNU C17");
+    let dwarf = compilation.unwrap_or(good.len() / 4).min(good.len() / 4);
+    // xorshift64 (Marsaglia 2003).
+    let mut state = 0x0123_4567_89ab_cdef_u64;
+    for round in 0..ROUNDS {
+        let (start, span) = match round % 3 {
+            0 => (0, 0x400),
+            1 => (dwarf, good.len() - dwarf),
+            _ => (good.len() - 0x900, 0x900),
+        };
+        let mut bad = good.clone();
+        for _ in 0..=round % 12 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let place = start + usize::try_from(state >> 16).unwrap() % span;
+            bad[place] = (state >> 8) as u8;
+        }
+        survive(&bad, &offsets);
+    }
+    assert!(started.elapsed() < Duration::from_secs(60));
+}
+
+/// Scrambled files of one test run.
+const ROUNDS: usize = 300;
+
+#[test]
+fn a_broken_file_does_not_spoil_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("gcc", folder.path(), "source.c", SOURCE, &["-O2", "-g"]);
+    survive(b"\x7fELF\x02\x01\x01 and nothing more", &[0]);
+    let running = Running::start(&program, 2);
+    let (spaces, addresses) = running.resolve();
+    let frames = Symbols::default().symbolize(&spaces, &addresses);
+    assert_eq!(frames.iter().map(shown).collect::<Vec<_>>(), FULL);
+}

@@ -1,0 +1,114 @@
+//! One mapped file: an open handle, and what its headers say.
+
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use crate::events::event::Pid;
+use crate::target::elf::{ElfError, ElfFacts, ElfReader};
+use crate::target::mappings::{Mapping, OpenError, open_mapped_file};
+
+/// Which file, in which version. An open handle keeps the inode from being used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+}
+
+/// A file with code that a process has mapped, and what was learnt of it while it was there.
+pub struct Module {
+    path: Arc<str>,
+    deleted: bool,
+    opened: Result<Opened, OpenError>,
+}
+
+struct Opened {
+    file: File,
+    stamp: Stamp,
+    facts: Result<ElfFacts, ElfError>,
+}
+
+impl Opened {
+    fn read(file: File) -> Result<Self, OpenError> {
+        let stamp = Stamp::of(&file.metadata().map_err(OpenError::Io)?);
+        let facts = ElfReader::new(&file).facts();
+        Ok(Self { file, stamp, facts })
+    }
+}
+
+impl Module {
+    /// Opens and reads the file behind a mapping of `pid`; failing is data, too.
+    pub(super) fn of(pid: Pid, mapping: &Mapping, path: &Arc<str>, deleted: bool) -> Self {
+        Self {
+            path: Arc::clone(path),
+            deleted,
+            opened: open_mapped_file(pid, mapping).and_then(Opened::read),
+        }
+    }
+
+    /// A module of any file, as if somebody had mapped it.
+    #[cfg(test)]
+    pub(crate) fn of_file(path: &str, file: File) -> Self {
+        Self {
+            path: Arc::from(path),
+            deleted: false,
+            opened: Opened::read(file),
+        }
+    }
+
+    /// The path as the target saw it.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether the file had lost its name when it was opened.
+    pub fn is_deleted(&self) -> bool {
+        self.deleted
+    }
+
+    /// The GNU build id.
+    pub fn build_id(&self) -> Option<&[u8]> {
+        self.facts()?.as_ref().ok()?.build_id.as_deref()
+    }
+
+    /// The open file, unless opening it failed.
+    pub fn file(&self) -> Option<&File> {
+        self.opened.as_ref().ok().map(|opened| &opened.file)
+    }
+
+    /// What its headers say, or why they could not be read; `None` if it was not opened.
+    pub fn facts(&self) -> Option<&Result<ElfFacts, ElfError>> {
+        self.opened.as_ref().ok().map(|opened| &opened.facts)
+    }
+
+    /// Why the file could not be opened.
+    pub fn open_error(&self) -> Option<&OpenError> {
+        self.opened.as_ref().err()
+    }
+
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        self.opened.as_ref().ok().map(|opened| opened.stamp)
+    }
+
+    /// Whether somebody wrote to the file since it was opened: then its symbols are no longer
+    /// those of the code that ran.
+    pub fn is_changed(&self) -> bool {
+        self.opened.as_ref().is_ok_and(|opened| {
+            let now = opened.file.metadata();
+            now.map_or(true, |metadata| Stamp::of(&metadata) != opened.stamp)
+        })
+    }
+}

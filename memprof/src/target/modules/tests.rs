@@ -1,0 +1,178 @@
+//! Against our own process, a child, and made-up mappings.
+
+use super::*;
+use crate::target::elf::ElfError;
+
+const SPACE: SpaceId = SpaceId(1);
+
+fn own_pid() -> Pid {
+    Pid(std::process::id())
+}
+
+fn here() -> u64 {
+    here as fn() -> u64 as usize as u64
+}
+
+/// Mappings that stand in no real process; no file of theirs can be opened.
+fn made_up(text: &str) -> Mappings {
+    Mappings::parse(text.as_bytes()).unwrap()
+}
+
+const BEFORE: &str = "\
+1000-2000 r-xp 00005000 fe:01 4294967001 /no/such/a
+2000-3000 rwxp 00000000 00:00 0 
+3000-4000 r-xp 00000000 fe:01 4294967002 /no/such/b
+8000-9000 r-xp 00000000 00:00 0          [vdso]
+";
+
+#[test]
+fn our_own_code_is_in_our_executable_whatever_happens_later() {
+    let mut spaces = AddressSpaces::default();
+    spaces.observe(SPACE, own_pid()).unwrap();
+    let resolved = spaces.resolve(SPACE, &[here(), here() + 1]);
+    assert_eq!(resolved.missed, 0);
+    let (module, offset) = resolved.frames[0].in_file().unwrap();
+    assert_eq!(resolved.frames[1].in_file(), Some((module, offset + 1)));
+    let module = spaces.module_at(module).unwrap();
+    let exe = std::fs::read_link("/proc/self/exe").unwrap();
+    assert_eq!(module.path(), exe.to_str().unwrap());
+    assert!(module.facts().unwrap().is_ok() && !module.is_changed());
+}
+
+#[test]
+fn processes_share_modules() {
+    let mut child = std::process::Command::new("sleep")
+        .arg("60")
+        .spawn()
+        .unwrap();
+    let mut spaces = AddressSpaces::default();
+    spaces.observe(SPACE, own_pid()).unwrap();
+    let ours = spaces.modules().count();
+    // Wait for the exec: until then the child has our own image.
+    let exe = format!("/proc/{}/exe", child.id());
+    while !std::fs::read_link(&exe).unwrap().ends_with("sleep") {
+        std::thread::yield_now();
+    }
+    let libc_loaded = || {
+        let mappings = Mappings::read(Pid(child.id())).unwrap();
+        mappings.iter().any(|m| match &m.backing {
+            Backing::File { path, .. } => m.executable && path.contains("libc.so"),
+            _ => false,
+        })
+    };
+    while !libc_loaded() {
+        std::thread::yield_now();
+    }
+    spaces.observe(SpaceId(2), Pid(child.id())).unwrap();
+    let libcs = spaces
+        .modules()
+        .filter(|(_, m)| m.path().contains("libc.so"));
+    assert_eq!(libcs.count(), 1);
+    assert!(spaces.modules().count() > ours);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Dead by now, and still known; new addresses are `Gone`, not worth another look.
+    spaces.observe(SpaceId(2), Pid(child.id())).unwrap();
+    let resolved = spaces.resolve(SpaceId(2), &[0x10]);
+    assert_eq!(
+        (resolved.frames[0].place, resolved.missed),
+        (Place::Gone, 0)
+    );
+}
+
+#[test]
+fn places_are_told_apart_and_misses_counted() {
+    let mut spaces = AddressSpaces::default();
+    spaces.update(SPACE, Pid(u32::MAX), &made_up(BEFORE), None);
+    let resolved = spaces.resolve(SPACE, &[0x2000, 0x8010, 0x5000, 0x2000]);
+    let places: Vec<Place> = resolved.frames.iter().map(|f| f.place).collect();
+    assert_eq!(places[..3], [Place::Jit, Place::Vdso, Place::NoMapping]);
+    assert_eq!(resolved.missed, 1);
+    // A return address just behind a mapping belongs to the call at that mapping's end.
+    let (module, offset) = resolved.frames[3].in_file().unwrap();
+    assert_eq!(offset, 0x6000);
+    let module = spaces.module_at(module).unwrap();
+    assert_eq!(module.path(), "/no/such/a");
+    assert!(module.open_error().is_some() && module.build_id().is_none());
+}
+
+#[test]
+fn an_unknown_space_is_a_miss() {
+    let resolved = AddressSpaces::default().resolve(SPACE, &[1, 2]);
+    assert_eq!(resolved.missed, 2);
+}
+
+#[test]
+fn a_forked_child_starts_with_its_parents_mappings_and_keeps_them() {
+    let mut spaces = AddressSpaces::default();
+    spaces.update(SPACE, Pid(u32::MAX), &made_up(BEFORE), None);
+    spaces.inherit(SpaceId(2), SPACE);
+    spaces.forget(SPACE);
+    assert_eq!(spaces.resolve(SpaceId(2), &[0x1000]).missed, 0);
+    assert_eq!(spaces.resolve(SPACE, &[0x1000]).missed, 1);
+}
+
+#[test]
+fn a_library_unloaded_a_moment_ago_is_still_known() {
+    let mut spaces = AddressSpaces::default();
+    spaces.update(SPACE, Pid(u32::MAX), &made_up(BEFORE), None);
+    let unloaded: String = BEFORE.lines().skip(1).map(|l| format!("{l}\n")).collect();
+    spaces.update(SPACE, Pid(u32::MAX), &made_up(&unloaded), None);
+    assert_eq!(spaces.resolve(SPACE, &[0x1000, 0x2001]).missed, 0);
+}
+
+#[test]
+fn a_re_read_after_an_exec_does_not_put_the_new_program_into_the_old_space() {
+    let mut spaces = AddressSpaces::default();
+    spaces.update(SPACE, Pid(u32::MAX), &made_up(BEFORE), Some((1, 10)));
+    let before = spaces.resolve(SPACE, &[0x1000]);
+    let moved = BEFORE
+        .replace("8000-9000", "a000-b000")
+        .replace("/a", "/other");
+    spaces.update(SPACE, Pid(u32::MAX), &made_up(&moved), Some((1, 10)));
+    assert_eq!(spaces.resolve(SPACE, &[0x1000]), before);
+    let replaced = BEFORE.replace("/a", "/other");
+    spaces.update(SPACE, Pid(u32::MAX), &made_up(&replaced), Some((1, 11)));
+    assert_eq!(spaces.resolve(SPACE, &[0x1000]), before);
+    assert_eq!(
+        spaces.resolve(SPACE, &[0x7000]).frames[0].place,
+        Place::Gone
+    );
+}
+
+#[test]
+fn the_number_of_modules_is_bounded() {
+    let text: String = (1..=MAX_MODULES + 3)
+        .map(|n| {
+            format!(
+                "{:x}-{:x} r-xp 0 fe:01 {} /no/{n}\n",
+                n << 12,
+                (n + 1) << 12,
+                1_u64 << 40 | n as u64
+            )
+        })
+        .collect();
+    let mut spaces = AddressSpaces::default();
+    spaces.update(SPACE, Pid(u32::MAX), &made_up(&text), None);
+    assert_eq!(spaces.modules().count(), MAX_MODULES);
+    let last = (MAX_MODULES as u64 + 2) << 12;
+    assert_eq!(
+        spaces.resolve(SPACE, &[last]).frames[0].place,
+        Place::TooManyModules
+    );
+}
+
+#[test]
+fn a_file_written_to_since_is_known_as_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    std::fs::write(&path, "one").unwrap();
+    let inode = std::fs::metadata(&path).unwrap().ino();
+    let line = format!("1000-2000 r-xp 0 fe:01 {inode} {}\n", path.display());
+    let mut spaces = AddressSpaces::default();
+    spaces.update(SPACE, own_pid(), &made_up(&line), None);
+    let (_, module) = spaces.modules().next().unwrap();
+    assert!(matches!(module.facts(), Some(Err(ElfError::NotElf))) && !module.is_changed());
+    std::fs::write(&path, "longer").unwrap();
+    assert!(module.is_changed());
+}
