@@ -2,6 +2,9 @@
 
 use crate::harness::{Counts, PATIENCE, Report, Stage, Trace, Truth, start_waiting, wait_attached};
 
+/// What glibc's cache of one thread holds at the most: 64 sizes, 7 blocks of each.
+const THREAD_CACHE_BLOCKS: u64 = 64 * 7;
+
 /// Compares everything that the program knows about itself.
 fn assert_exact(report: &Report, truth: &Truth) {
     report.assert_nothing_lost();
@@ -14,10 +17,14 @@ fn assert_exact(report: &Report, truth: &Truth) {
             seen.keys()
         );
     }
-    assert_eq!(
-        report.number("/quality/unknown_frees"),
-        truth.unknown_frees,
-        "unknown frees"
+    let unknown_frees = report.number("/quality/unknown_frees");
+    // Its C library has a thread that ends free what its cache holds a second time.
+    let ended_threads = truth.other_allocations.unwrap_or(0);
+    let most = truth.unknown_frees + ended_threads * THREAD_CACHE_BLOCKS;
+    assert!(
+        (truth.unknown_frees..=most).contains(&unknown_frees),
+        "{unknown_frees} unknown frees, not {} to {most}",
+        truth.unknown_frees
     );
     let (summary, total) = (report.summary(), truth.total());
     match truth.other_allocations {
