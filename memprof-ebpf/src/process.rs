@@ -16,7 +16,7 @@ use memprof_common::{
 };
 
 use crate::{
-    emit::{count, now, send_rare},
+    emit::{count, now, send_process},
     kernel::{living_threads, memory_of, process_of},
     maps::{NEXT_SPACE, PROCESSES, THREADS},
 };
@@ -51,7 +51,7 @@ fn new_space() -> Option<u32> {
 }
 
 fn tell(kind: Kind, pid: u32, child: u32, space: u32, new_space: u32) {
-    if !send_rare(pack_process(kind, now(), pid, child, space, new_space)) {
+    if !send_process(pack_process(kind, now(), pid, child, space, new_space)) {
         count(Counter::LostProcess);
     }
 }
