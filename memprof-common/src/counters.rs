@@ -14,7 +14,8 @@ pub enum Counter {
     LostStack = 3,
     /// Process events whose record found the ring full, or processes past the table's limit.
     LostProcess = 4,
-    /// Calls whose return never came: longjmp, a killed probe, a coroutine that never came back.
+    /// Calls whose return never came: left by longjmp, or for good by a coroutine. They gave the
+    /// program nothing.
     ExpiredCalls = 5,
     /// Calls of threads past the thread table's limit.
     UntrackedThreads = 6,

@@ -65,13 +65,14 @@ pub fn send<const WORDS: usize>(record: [u64; WORDS], lost: Counter) {
     }));
 }
 
-/// Sends a rare record of fixed size; whether it found room.
+/// Sends a process event and wakes the reader, who has to look at the process while it is there;
+/// whether it found room.
 #[inline(always)]
-pub fn send_rare<const WORDS: usize>(record: [u64; WORDS]) -> bool {
+pub fn send_process<const WORDS: usize>(record: [u64; WORDS]) -> bool {
     let Some(mut entry) = RARE.reserve::<[u64; WORDS]>(0) else {
         return false;
     };
     entry.write(record);
-    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    entry.submit(u64::from(BPF_RB_FORCE_WAKEUP));
     true
 }

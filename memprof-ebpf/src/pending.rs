@@ -43,10 +43,27 @@ pub struct PendingCall {
     pub result_at: u64,
 }
 
+/// A free and the frees of the same block that it makes: a preloaded `free` that calls the C
+/// library's. There is no return to pair it with, for a return probe on every free would cost a
+/// trap more; so its own calls are told by their block, from other functions, no higher up.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct FreeChain {
+    address: u64,
+    /// Stack pointer at the outermost entry.
+    stack: u64,
+    /// Entered so far; 0 for none.
+    functions: [u64; MAX_FREE_CHAIN],
+}
+
+/// Allocators stacked on one another.
+const MAX_FREE_CHAIN: usize = 4;
+
 /// What is remembered of a thread.
 #[repr(C)]
 pub struct Thread {
     pub pending: PendingCall,
+    freed: FreeChain,
     /// Entries seen inside the pending call.
     nested: u64,
     pub walk: Walk,
@@ -113,7 +130,38 @@ pub fn begin(thread: *mut Thread, call: PendingCall) {
     unsafe {
         (*thread).pending = call;
         (*thread).nested = 0;
+        (*thread).freed.address = 0;
     }
+}
+
+/// Whether the free of `address` by `function` is made by the thread's last free. The same
+/// function again is a new free, of a block that another thread was given meanwhile.
+#[inline(always)]
+pub fn is_inner_free(thread: *mut Thread, address: u64, function: u64, stack: u64) -> bool {
+    // SAFETY: `thread` points at this thread's map value; the index is below the array's length.
+    unsafe {
+        let chain = &raw mut (*thread).freed;
+        if (*chain).address == address && stack <= (*chain).stack {
+            let mut level = 0;
+            while level < MAX_FREE_CHAIN {
+                let entered = (*chain).functions[level];
+                if entered == function {
+                    break;
+                }
+                if entered == 0 {
+                    (*chain).functions[level] = function;
+                    return true;
+                }
+                level += 1;
+            }
+        }
+        *chain = FreeChain {
+            address,
+            stack,
+            functions: [function, 0, 0, 0],
+        };
+    }
+    false
 }
 
 /// The pending call that returns with these registers, which is over then.

@@ -14,7 +14,9 @@ use crate::{
     emit::{count, now, send},
     filter::{Caller, caller},
     maps::THREADS,
-    pending::{PendingCall, RESULT_IN_REGISTER, begin, finish, is_nested, thread_of},
+    pending::{
+        PendingCall, RESULT_IN_REGISTER, begin, finish, is_inner_free, is_nested, thread_of,
+    },
     registers::Registers,
     stack::stack_id,
 };
@@ -158,9 +160,10 @@ fn free(ctx: &ProbeContext) -> Option<()> {
         return None;
     }
     let caller = caller()?;
-    // A thread without an entry has no pending call.
-    if let Some(thread) = THREADS.get_ptr_mut(caller.tid)
-        && is_nested(thread, Registers::of(ctx.regs).stack)
+    let registers = Registers::of(ctx.regs);
+    if let Some(thread) = thread_of(caller)
+        && (is_nested(thread, registers.stack)
+            || is_inner_free(thread, address, registers.instruction, registers.stack))
     {
         return None;
     }

@@ -8,7 +8,7 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use core::intrinsics::{AtomicOrdering::Relaxed, atomic_xadd};
+use core::intrinsics::{AtomicOrdering::SeqCst, atomic_xadd};
 use memprof_common::{
     counters::Counter,
     event::{Kind, SPACE_BITS, pack_process},
@@ -16,7 +16,7 @@ use memprof_common::{
 };
 
 use crate::{
-    emit::{count, now, send_rare},
+    emit::{count, now, send_process},
     kernel::{living_threads, memory_of, process_of},
     maps::{NEXT_SPACE, PROCESSES, THREADS},
 };
@@ -43,14 +43,15 @@ pub fn thread_exited(_ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn new_space() -> Option<u32> {
     let next = NEXT_SPACE.get_ptr_mut(0)?;
-    // The target has no read-modify-write atomics in `core::sync::atomic`, only the intrinsic.
+    // The target has no read-modify-write atomics in `core::sync::atomic`, only the intrinsic; and
+    // of a relaxed one LLVM drops the value that it fetches.
     // SAFETY: the map's value is a u64 that only this counter and the loader write.
-    let space = unsafe { atomic_xadd::<u64, u64, { Relaxed }>(next, 1) };
+    let space = unsafe { atomic_xadd::<u64, u64, { SeqCst }>(next, 1) };
     (space >> SPACE_BITS == 0).then_some(space as u32)
 }
 
 fn tell(kind: Kind, pid: u32, child: u32, space: u32, new_space: u32) {
-    if !send_rare(pack_process(kind, now(), pid, child, space, new_space)) {
+    if !send_process(pack_process(kind, now(), pid, child, space, new_space)) {
         count(Counter::LostProcess);
     }
 }

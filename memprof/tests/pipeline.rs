@@ -424,7 +424,11 @@ fn the_oldest_ended_space_is_retired_into_the_sums() {
         script.alloc(space, 0x1000, 1 << i, A);
         script.alloc(space, 0x2000, 1 << i, A);
         script.resize_free(space, 0x1000);
+        script.alloc(space, 0x3000, 7, A);
         script.exit(space, 10 + i);
+        // Retiring one space must not confuse the next event's: this one's, or below another's.
+        script.free(space, 0x3000);
+        assert_eq!(script.totals(space).outstanding_bytes(), 1 << i);
         script.alloc(PARENT, 0x1000 * u64::from(i), 100, B);
     }
     assert_eq!(script.counts().retired_spaces, 2);
@@ -434,6 +438,8 @@ fn the_oldest_ended_space_is_retired_into_the_sums() {
     script.pipeline.processes().for_each(|p| sum.add(&p.totals));
     assert_eq!(sum, script.summary().totals);
     assert_eq!(script.pipeline.live_blocks(), 2 + 4);
+    script.free(SpaceId(12), 0x2000);
+    assert_eq!(script.totals(SpaceId(12)).outstanding_bytes(), 0);
     // A retired space comes back empty, and nothing of its old life with it.
     script.resize_failed(SpaceId(10), 0x1000);
     assert_eq!(script.counts().resize_failures_unmatched, 1);

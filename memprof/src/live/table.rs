@@ -462,6 +462,26 @@ mod tests {
         assert!(parent.memory_bytes() + child.memory_bytes() < alone + (8 << 10));
     }
 
+    #[test]
+    fn a_sparse_segment_does_not_merge_with_a_part_of_its_neighbour() {
+        let mut table = LiveTable::with_segment_slots(0, 3, 64);
+        let mix = table.mix;
+        let half = 1 << (HASH_BITS - 1);
+        let address = |hash: u64| mix.number(hash) << 3;
+        let few = (1..40).map(|i| address(i << 20));
+        // The upper half fills up from its end: its beginning is a small part of it.
+        let many = (0..3000).map(|i| address(half + (1 << 43) + (i << 24)));
+        for address in few.clone().chain(many.clone()) {
+            table.insert(address, block(0, 1));
+        }
+        for address in few.clone().skip(2) {
+            assert!(table.remove(address).is_some());
+        }
+        assert_eq!(table.len(), 2 + 3000);
+        let found = few.take(2).chain(many);
+        assert!(found.into_iter().all(|address| table.contains(address)));
+    }
+
     #[derive(Clone, Debug)]
     enum Step {
         Insert(u64, u64),

@@ -274,7 +274,6 @@ fn make_rings(outer: &mut ArrayOfMaps<MapData, MapData>, ring_bytes: u32) -> Res
 pub fn lost_allocations(counters: &Counters) -> u64 {
     [
         Counter::LostAlloc,
-        Counter::ExpiredCalls,
         Counter::UntrackedThreads,
         Counter::Oversized,
         Counter::UnreadableResults,

@@ -44,6 +44,9 @@ pub struct TopAllocator {
     pub file: Option<String>,
     /// The line in `file`.
     pub line: Option<u32>,
+    /// The directory of `file`, as the compiler knew it.
+    #[serde(default)]
+    pub directory: Option<String>,
     /// The path of the mapped file that holds it.
     pub module: Option<String>,
     /// All frames, innermost (the allocator function) first.
@@ -98,6 +101,7 @@ mod tests {
             function: Some("walk".to_owned()),
             file: None,
             line: None,
+            directory: None,
             module: Some("/bin/x".to_owned()),
             stack: vec![frame("malloc"), frame("walk"), frame("walk")],
         };

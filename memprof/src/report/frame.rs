@@ -10,10 +10,13 @@ use super::HexAddress;
 pub struct Frame {
     /// The function's demangled name.
     pub function: Option<String>,
-    /// The source file, as the debug information names it.
+    /// The name of the source file.
     pub file: Option<String>,
     /// The line in `file`.
     pub line: Option<u32>,
+    /// The directory of `file`, as the compiler knew it.
+    #[serde(default)]
+    pub directory: Option<String>,
     /// The path of the mapped file that holds the code.
     pub module: Option<String>,
     /// Where the code was in the process.

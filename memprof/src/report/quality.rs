@@ -11,6 +11,10 @@ pub struct Quality {
     pub lost: Lost,
     /// Frees of blocks that were not on record: those allocated before attaching.
     pub unknown_frees: u64,
+    /// Allocator calls that were left without returning (longjmp, an abandoned coroutine): what
+    /// they may have taken is in no total.
+    #[serde(default)]
+    pub abandoned_calls: u64,
     /// Missed frees that were reconciled: the address was allocated anew.
     pub superseded: u64,
     /// Stacks that end before the thread's first function.

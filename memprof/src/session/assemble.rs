@@ -144,6 +144,7 @@ fn quality(state: &State, counters: &Counters) -> Quality {
         complete: lost.alloc == 0 && lost.free == 0 && lost.process == 0,
         lost,
         unknown_frees: counts.unknown_frees,
+        abandoned_calls: counters[Counter::ExpiredCalls as usize],
         superseded: counts.superseded,
         truncated_stacks: stacks.truncated() + stacks.broken(),
         unwind_errors: stacks.broken(),
@@ -198,6 +199,7 @@ pub fn name(
                 function: guilty.function,
                 file: guilty.file,
                 line: guilty.line,
+                directory: guilty.directory,
                 module: guilty.module,
                 stack,
             }
@@ -215,10 +217,17 @@ fn report_frame(frame: &NamedFrame, modules: &Modules) -> Frame {
         Ok(function) => (Some(function), None),
         Err(reason) => (None, Some(reason.to_string())),
     };
+    let source = function.and_then(|function| function.file.as_deref());
+    let (directory, file) = match source.map(|path| path.rsplit_once('/').unwrap_or(("", path))) {
+        Some((directory, file)) => (Some(directory), Some(file)),
+        None => (None, None),
+    };
+    let owned = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Frame {
         function: function.map(|function| function.name.to_string()),
-        file: function.and_then(|function| function.file.as_deref().map(str::to_owned)),
+        file: file.and_then(owned),
         line: function.and_then(|function| function.line),
+        directory: directory.and_then(owned),
         module: frame.module_path.as_deref().map(str::to_owned),
         address: Some(HexAddress(frame.pc)),
         offset: frame.file_offset.map(HexAddress),

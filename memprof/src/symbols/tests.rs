@@ -10,6 +10,7 @@ use super::blazesym::ModuleSymbols;
 use super::*;
 use crate::events::event::{Pid, SpaceId};
 use crate::target::elf::ElfReader;
+use crate::target::modules::AddressSpaces;
 
 const SPACE: SpaceId = SpaceId(1);
 
@@ -122,7 +123,7 @@ fn functions_lines_and_inlined_frames_are_right() {
     let program = compile("gcc", folder.path(), "source.c", SOURCE, &["-O2", "-g"]);
     let running = Running::start(&program, 2);
     let (spaces, addresses) = running.resolve();
-    let frames = Symbols::default().symbolize(&spaces, &addresses);
+    let frames = Symbols::default().symbolize(spaces.modules(), &addresses);
     assert_eq!(frames.iter().map(shown).collect::<Vec<_>>(), FULL);
     let inlined = &frames[1];
     assert_eq!(inlined.pc, frames[2].pc);
@@ -139,9 +140,9 @@ fn a_deleted_program_that_ended_keeps_its_names() {
     std::fs::remove_file(&program).unwrap();
     let (spaces, addresses) = running.resolve();
     running.end();
-    let frames = Symbols::default().symbolize(&spaces, &addresses);
+    let frames = Symbols::default().symbolize(spaces.modules(), &addresses);
     assert_eq!(frames.iter().map(shown).collect::<Vec<_>>(), FULL);
-    let module = spaces.module_at(frames[0].module.unwrap()).unwrap();
+    let module = spaces.modules().get(frames[0].module.unwrap()).unwrap();
     assert!(module.is_deleted() && module.path() == program.to_str().unwrap());
 }
 
@@ -151,7 +152,7 @@ fn a_stripped_program_says_so() {
     let program = compile("gcc", folder.path(), "source.c", SOURCE, &["-O2", "-s"]);
     let running = Running::start(&program, 2);
     let (spaces, addresses) = running.resolve();
-    let frames = Symbols::default().symbolize(&spaces, &addresses);
+    let frames = Symbols::default().symbolize(spaces.modules(), &addresses);
     assert_eq!(frames.len(), 2);
     for frame in &frames {
         assert_eq!(frame.function, Err(Unknown::Stripped));
@@ -172,7 +173,7 @@ fn a_file_written_to_since_gives_no_wrong_names() {
         .unwrap()
         .write_all(b"x")
         .unwrap();
-    let frames = Symbols::default().symbolize(&spaces, &addresses);
+    let frames = Symbols::default().symbolize(spaces.modules(), &addresses);
     assert_eq!(frames[0].function, Err(Unknown::Changed));
 }
 
@@ -184,7 +185,7 @@ fn a_file_that_others_could_truncate_is_symbolized_from_a_copy() {
     let running = Running::start(&program, 2);
     let (spaces, addresses) = running.resolve();
     let mut symbols = Symbols::default();
-    let frames = symbols.symbolize(&spaces, &addresses);
+    let frames = symbols.symbolize(spaces.modules(), &addresses);
     assert_eq!(frames.iter().map(shown).collect::<Vec<_>>(), FULL);
     assert_eq!(
         symbols.copied_bytes,
@@ -214,7 +215,7 @@ fn separate_debug_files_are_found_by_build_id_and_beside_the_program() {
     let running = Running::start(&program, 2);
     let (spaces, addresses) = running.resolve();
     let names = |dirs: &[PathBuf]| {
-        let frames = Symbols::new(dirs.to_vec()).symbolize(&spaces, &addresses);
+        let frames = Symbols::new(dirs.to_vec()).symbolize(spaces.modules(), &addresses);
         frames
             .iter()
             .map(|frame| shown(frame).map(|f| f.2))
@@ -226,6 +227,7 @@ fn separate_debug_files_are_found_by_build_id_and_beside_the_program() {
     // By build id, in a system directory.
     let (_, module) = spaces
         .modules()
+        .iter()
         .find(|(_, m)| m.path() == program.to_str().unwrap())
         .unwrap();
     let build_id: String = module
@@ -252,14 +254,14 @@ fn a_debug_link_to_a_pipe_or_to_another_build_is_not_followed() {
     let (spaces, addresses) = running.resolve();
     std::fs::remove_file(&debug).unwrap();
     run(Command::new("mkfifo").arg(&debug));
-    let frames = Symbols::default().symbolize(&spaces, &addresses);
+    let frames = Symbols::default().symbolize(spaces.modules(), &addresses);
     assert_eq!(frames[0].function, Err(Unknown::Stripped));
     std::fs::remove_file(&debug).unwrap();
     let other = tempfile::tempdir().unwrap();
     let source = SOURCE.replace("outer", "other");
     let other = compile("gcc", other.path(), "source.c", &source, &flags);
     std::fs::copy(other, &debug).unwrap();
-    let frames = Symbols::default().symbolize(&spaces, &addresses);
+    let frames = Symbols::default().symbolize(spaces.modules(), &addresses);
     assert_eq!(frames[0].function, Err(Unknown::Stripped));
 }
 
@@ -301,7 +303,7 @@ int main() {
         );
         let running = Running::start(&program, 2);
         let (spaces, addresses) = running.resolve();
-        let frames = Symbols::default().symbolize(&spaces, &addresses);
+        let frames = Symbols::default().symbolize(spaces.modules(), &addresses);
         let (name, file, line, _) = shown(&frames[0]).unwrap();
         assert!(
             name.starts_with("book::add(std::vector<book::Order, "),
@@ -335,7 +337,7 @@ fn our_own_rust_is_named_without_hash() {
     spaces.observe(SPACE, Pid(std::process::id())).unwrap();
     let address = landmark as fn() -> u32 as usize as u64;
     let places = spaces.resolve(SPACE, &[address]).frames;
-    let frames = Symbols::default().symbolize(&spaces, &places);
+    let frames = Symbols::default().symbolize(spaces.modules(), &places);
     let expected = (
         "memprof::symbols::tests::landmark",
         "tests.rs",
@@ -353,7 +355,7 @@ fn our_own_rust_is_named_without_hash() {
 fn places_without_a_file_say_why() {
     let spaces = AddressSpaces::default();
     let places = spaces.resolve(SPACE, &[0x10, 0x20]).frames;
-    let frames = Symbols::default().symbolize(&spaces, &places);
+    let frames = Symbols::default().symbolize(spaces.modules(), &places);
     assert_eq!(frames.len(), 2);
     assert_eq!(frames[0].function, Err(Unknown::NoMapping));
     assert_eq!(frames[1].pc, 0x20);
@@ -421,6 +423,6 @@ fn a_broken_file_does_not_spoil_the_next() {
     survive(b"\x7fELF\x02\x01\x01 and nothing more", &[0]);
     let running = Running::start(&program, 2);
     let (spaces, addresses) = running.resolve();
-    let frames = Symbols::default().symbolize(&spaces, &addresses);
+    let frames = Symbols::default().symbolize(spaces.modules(), &addresses);
     assert_eq!(frames.iter().map(shown).collect::<Vec<_>>(), FULL);
 }

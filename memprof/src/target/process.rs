@@ -73,7 +73,7 @@ pub fn require_traceable(pid: Pid) -> Result<ProcessFacts> {
     }
     if matches!(stat.state, 'Z' | 'X') {
         return Err(bad_input!(
-            "process {number} ({}) has ended already and waits for its parent: nothing to trace",
+            "process {number} ({}) is a zombie: it has ended and waits for its parent to notice",
             stat.comm
         ));
     }

@@ -11,6 +11,7 @@ fn named(function: &str, module: &str, source: Option<(&str, u32)>) -> Frame {
         function: Some(function.to_owned()),
         file: source.map(|(file, _)| file.to_owned()),
         line: source.map(|(_, line)| line),
+        directory: source.map(|_| "/src".to_owned()),
         module: Some(module.to_owned()),
         address: Some(HexAddress(0x7f12_3456_7000)),
         offset: Some(HexAddress(0x98930)),
@@ -52,6 +53,7 @@ fn allocator(rank: u32, bytes: u64, count: u64, guilty: usize, stack: Vec<Frame>
         function: frame.function,
         file: frame.file,
         line: frame.line,
+        directory: frame.directory.clone(),
         module: frame.module,
         stack,
     }

@@ -105,6 +105,14 @@ fn limits(quality: &Quality) -> Vec<(&'static str, String)> {
         ),
     );
     limit(
+        "abandoned",
+        quality.abandoned_calls,
+        format!(
+            "{} left without returning",
+            plural(quality.abandoned_calls, "allocator call")
+        ),
+    );
+    limit(
         "reconciled",
         quality.superseded,
         format!(
@@ -116,7 +124,7 @@ fn limits(quality: &Quality) -> Vec<(&'static str, String)> {
         "unknown frees",
         quality.unknown_frees,
         format!(
-            "{}, of blocks from before tracing began",
+            "{}, of blocks from before tracing began or in an allocator's own cache",
             format_count(quality.unknown_frees)
         ),
     );

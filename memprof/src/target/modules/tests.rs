@@ -33,7 +33,7 @@ fn our_own_code_is_in_our_executable_whatever_happens_later() {
     assert_eq!(resolved.missed, 0);
     let (module, offset) = resolved.frames[0].in_file().unwrap();
     assert_eq!(resolved.frames[1].in_file(), Some((module, offset + 1)));
-    let module = spaces.module_at(module).unwrap();
+    let module = spaces.modules().get(module).unwrap();
     let exe = std::fs::read_link("/proc/self/exe").unwrap();
     assert_eq!(module.path(), exe.to_str().unwrap());
     assert!(module.facts().unwrap().is_ok() && !module.is_changed());
@@ -47,7 +47,7 @@ fn processes_share_modules() {
         .unwrap();
     let mut spaces = AddressSpaces::default();
     spaces.observe(SPACE, own_pid()).unwrap();
-    let ours = spaces.modules().count();
+    let ours = spaces.modules().iter().count();
     // Wait for the exec: until then the child has our own image.
     let exe = format!("/proc/{}/exe", child.id());
     while !std::fs::read_link(&exe).unwrap().ends_with("sleep") {
@@ -66,9 +66,10 @@ fn processes_share_modules() {
     spaces.observe(SpaceId(2), Pid(child.id())).unwrap();
     let libcs = spaces
         .modules()
+        .iter()
         .filter(|(_, m)| m.path().contains("libc.so"));
     assert_eq!(libcs.count(), 1);
-    assert!(spaces.modules().count() > ours);
+    assert!(spaces.modules().iter().count() > ours);
     child.kill().unwrap();
     child.wait().unwrap();
     // Dead by now, and still known; new addresses are `Gone`, not worth another look.
@@ -91,7 +92,7 @@ fn places_are_told_apart_and_misses_counted() {
     // A return address just behind a mapping belongs to the call at that mapping's end.
     let (module, offset) = resolved.frames[3].in_file().unwrap();
     assert_eq!(offset, 0x6000);
-    let module = spaces.module_at(module).unwrap();
+    let module = spaces.modules().get(module).unwrap();
     assert_eq!(module.path(), "/no/such/a");
     assert!(module.open_error().is_some() && module.build_id().is_none());
 }
@@ -154,7 +155,7 @@ fn the_number_of_modules_is_bounded() {
         .collect();
     let mut spaces = AddressSpaces::default();
     spaces.update(SPACE, Pid(u32::MAX), &made_up(&text), None);
-    assert_eq!(spaces.modules().count(), MAX_MODULES);
+    assert_eq!(spaces.modules().iter().count(), MAX_MODULES);
     let last = (MAX_MODULES as u64 + 2) << 12;
     assert_eq!(
         spaces.resolve(SPACE, &[last]).frames[0].place,
@@ -171,7 +172,7 @@ fn a_file_written_to_since_is_known_as_changed() {
     let line = format!("1000-2000 r-xp 0 fe:01 {inode} {}\n", path.display());
     let mut spaces = AddressSpaces::default();
     spaces.update(SPACE, own_pid(), &made_up(&line), None);
-    let (_, module) = spaces.modules().next().unwrap();
+    let (_, module) = spaces.modules().iter().next().unwrap();
     assert!(matches!(module.facts(), Some(Err(ElfError::NotElf))) && !module.is_changed());
     std::fs::write(&path, "longer").unwrap();
     assert!(module.is_changed());

@@ -1,0 +1,201 @@
+//! Programs of one behaviour each: what memprof says of every call site is what they say.
+
+use crate::harness::{Counts, PATIENCE, Report, Stage, Trace, Truth, start_waiting, wait_attached};
+
+/// What glibc's cache of one thread holds at the most: 64 sizes, 7 blocks of each.
+const THREAD_CACHE_BLOCKS: u64 = 64 * 7;
+
+/// Compares everything that the program knows about itself.
+fn assert_exact(report: &Report, truth: &Truth) {
+    report.assert_nothing_lost();
+    let seen = report.sites();
+    for (name, expected) in &truth.sites {
+        assert_eq!(
+            seen.get(name),
+            Some(expected),
+            "{name}; the report names {:?}",
+            seen.keys()
+        );
+    }
+    let unknown_frees = report.number("/quality/unknown_frees");
+    // Its C library has a thread that ends free what its cache holds a second time.
+    let ended_threads = truth.other_allocations.unwrap_or(0);
+    let most = truth.unknown_frees + ended_threads * THREAD_CACHE_BLOCKS;
+    assert!(
+        (truth.unknown_frees..=most).contains(&unknown_frees),
+        "{unknown_frees} unknown frees, not {} to {most}",
+        truth.unknown_frees
+    );
+    let (summary, total) = (report.summary(), truth.total());
+    match truth.other_allocations {
+        Some(0) => assert_eq!(summary, total, "the summary"),
+        Some(others) => assert_eq!(
+            summary.allocated_count,
+            total.allocated_count + others,
+            "allocations in all"
+        ),
+        None => assert!(summary.allocated_count >= total.allocated_count),
+    }
+    let rows = seen
+        .values()
+        .fold(Counts::default(), |sum, &row| sum.and(row));
+    assert_eq!(rows, summary, "the rows' sum is the summary");
+}
+
+/// Launches the program under memprof; its exit status must be `status`.
+fn launched_exactly(test: &str, name: &str, arguments: &[&str], status: u64) -> Option<Report> {
+    let stage = Stage::with_bpf(test)?;
+    let mut trace = Trace::launch(&stage, name, arguments, &[]);
+    let report = trace.finish();
+    assert_exact(&report, &trace.truth());
+    assert_eq!(
+        report.number("/target/processes/0/exit_status"),
+        status,
+        "the target's own exit status"
+    );
+    Some(report)
+}
+
+/// Attaches to the program before it does anything that counts, and follows it to its end.
+fn attached_exactly(test: &str, name: &str, arguments: &[&str], status: i32) -> Option<Report> {
+    let stage = Stage::with_bpf(test)?;
+    let mut target = start_waiting(&stage, name, arguments);
+    let mut trace = Trace::attach(&stage, &[target.pid()], &[]);
+    wait_attached(&mut trace, target.pid());
+    target.go();
+    target.must_exit(status);
+    let report = trace.finish();
+    let truth = Truth::read(&stage.path(&format!("{name}.truth")));
+    assert_exact(&report, &truth);
+    Some(report)
+}
+
+#[test]
+fn every_function_of_the_family_counts_exactly_when_launched() {
+    launched_exactly("sites_launched", "sites", &[], 7);
+}
+
+#[test]
+fn every_function_of_the_family_counts_exactly_when_attached_to() {
+    attached_exactly("sites_attached", "sites", &[], 7);
+}
+
+#[test]
+fn frees_by_other_threads_count_exactly_when_launched() {
+    launched_exactly("threads_launched", "threads", &[], 0);
+}
+
+#[test]
+fn frees_by_other_threads_count_exactly_when_attached_to() {
+    attached_exactly("threads_attached", "threads", &[], 0);
+}
+
+#[test]
+fn realloc_chains_count_exactly_when_launched() {
+    launched_exactly("realloc_chain_launched", "realloc_chain", &[], 0);
+}
+
+#[test]
+fn realloc_chains_count_exactly_when_attached_to() {
+    attached_exactly("realloc_chain_attached", "realloc_chain", &[], 0);
+}
+
+#[test]
+fn a_realloc_that_fails_leaves_its_block() {
+    launched_exactly("realloc_fail", "realloc_fail", &[], 0);
+}
+
+#[test]
+fn allocations_that_fail_count_nowhere() {
+    launched_exactly("calloc_overflow", "calloc_overflow", &[], 0);
+}
+
+#[test]
+fn blocks_from_before_the_attach_are_unknown_frees() {
+    attached_exactly("midlife", "midlife", &[], 0);
+}
+
+#[test]
+fn a_call_left_by_longjmp_does_not_silence_its_thread() {
+    launched_exactly("longjmp", "longjmp", &[], 0);
+}
+
+#[test]
+fn a_million_events_of_four_threads_lose_nothing() {
+    launched_exactly("churn", "churn", &["4", "130000"], 0);
+}
+
+#[test]
+fn a_deep_stack_is_whole() {
+    let Some(report) = launched_exactly("deep", "deep", &["40"], 0) else {
+        return;
+    };
+    let row = report
+        .rows()
+        .iter()
+        .find(|row| row["function"] == "at_the_bottom")
+        .expect("the call site has a row");
+    let names: Vec<_> = row["stack"]
+        .as_array()
+        .expect("a stack is a list")
+        .iter()
+        .map(|frame| frame["function"].as_str().unwrap_or("?"))
+        .collect();
+    let position = names
+        .iter()
+        .position(|&name| name == "at_the_bottom")
+        .expect("the call site is in its own stack");
+    let descents = names[position + 1..]
+        .iter()
+        .take_while(|&&name| name == "descend")
+        .count();
+    assert_eq!(descents, 40, "{names:?}");
+    assert_eq!(names.get(position + 41), Some(&"main"), "{names:?}");
+    assert_eq!(
+        row["file"].as_str().map(|file| file.ends_with("deep.c")),
+        Some(true)
+    );
+    assert!(row["line"].is_u64(), "{row}");
+}
+
+#[test]
+fn a_stack_deeper_than_the_limit_still_counts() {
+    let Some(stage) = Stage::with_bpf("too_deep") else {
+        return;
+    };
+    let mut trace = Trace::launch(&stage, "deep", &["2000"], &[]);
+    let report = trace.finish();
+    let truth = trace.truth();
+    assert_exact(&report, &truth);
+    assert!(report.number("/quality/truncated_stacks") > 0);
+}
+
+#[test]
+fn exceptions_pass_and_bad_alloc_is_still_caught() {
+    let Some(stage) = Stage::with_bpf("bad_alloc") else {
+        return;
+    };
+    let mut trace = Trace::launch(&stage, "bad_alloc", &[], &[]);
+    let report = trace.finish();
+    let truth = trace.truth();
+    assert_eq!(truth.fact("caught"), 300);
+    assert_eq!(truth.fact("passed"), 300);
+    assert_exact(&report, &truth);
+}
+
+#[test]
+fn exceptions_pass_when_attached_to() {
+    let Some(stage) = Stage::with_bpf("bad_alloc_attached") else {
+        return;
+    };
+    let mut target = start_waiting(&stage, "bad_alloc", &[]);
+    let mut trace = Trace::attach(&stage, &[target.pid()], &[]);
+    wait_attached(&mut trace, target.pid());
+    target.go();
+    assert_eq!(target.wait(PATIENCE).code(), Some(0), "{}", target.stderr());
+    let report = trace.finish();
+    let truth = Truth::read(&stage.path("bad_alloc.truth"));
+    assert_eq!(truth.fact("caught"), 300);
+    // Its emergency pool is older than the attach, and never freed.
+    assert_exact(&report, &truth);
+}

@@ -1,0 +1,20 @@
+//! What the end-to-end tests stand on: a stage per test, guarded processes, compiled programs,
+//! the truth that programs and the shim tell, and memprof's report beside it.
+
+mod compile;
+mod probes;
+mod process;
+mod report;
+mod shim;
+mod stage;
+mod trace;
+mod truth;
+
+pub(crate) use compile::{program, shim_library};
+pub(crate) use probes::{assert_no_probe_left, patched_bytes};
+pub(crate) use process::{PATIENCE, Process, wait_until};
+pub(crate) use report::Report;
+pub(crate) use shim::ShimTotals;
+pub(crate) use stage::{Stage, is_root, missing};
+pub(crate) use trace::{MEMPROF, Trace, start_waiting, wait_attached};
+pub(crate) use truth::{Counts, Sites, Truth};

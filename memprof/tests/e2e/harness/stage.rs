@@ -1,0 +1,56 @@
+//! One test's stage: a directory of its own, and the machine's probes to itself.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// Held for the length of one test.
+pub(crate) struct Stage {
+    dir: PathBuf,
+    /// Locked: the next test waits for it, in this process or another.
+    _turn: File,
+}
+
+impl Stage {
+    /// A stage for a test that needs no BPF.
+    pub(crate) fn new(test: &str) -> Self {
+        let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("e2e");
+        fs::create_dir_all(&base).expect("the temporary directory can be made");
+        let turn = File::create(base.join("turn")).expect("the lock file can be made");
+        turn.lock().expect("the lock can be taken");
+        let dir = base.join(test);
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).expect("the stage's directory can be made");
+        Self { dir, _turn: turn }
+    }
+
+    /// A stage for a test that traces; `None`, said loudly, where BPF is not to be had.
+    pub(crate) fn with_bpf(test: &str) -> Option<Self> {
+        if !is_root() {
+            missing(test, "needs root");
+        } else if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+            missing(test, "the kernel has no BTF (/sys/kernel/btf/vmlinux)");
+        } else {
+            return Some(Self::new(test));
+        }
+        None
+    }
+
+    /// A path in the stage's directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+}
+
+/// Whether the tests run as root.
+pub(crate) fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Says that `test` can't run here; fails it instead if everything is required to run.
+pub(crate) fn missing(test: &str, why: &str) {
+    assert!(
+        std::env::var_os("MEMPROF_REQUIRE_BPF").is_none_or(|required| required != "1"),
+        "{test} must run (MEMPROF_REQUIRE_BPF=1) and can't: {why}"
+    );
+    eprintln!("SKIPPED {test}: {why}");
+}

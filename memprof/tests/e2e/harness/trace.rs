@@ -1,0 +1,124 @@
+//! `memprof trace` as the tests run it, and the programs that it attaches to.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{PATIENCE, Process, Report, Stage, Truth, patched_bytes, program, wait_until};
+
+/// The binary under test.
+pub(crate) const MEMPROF: &str = env!("CARGO_BIN_EXE_memprof");
+
+/// A running `memprof trace` that writes a JSON report of every stack to a file.
+pub(crate) struct Trace {
+    pub(crate) process: Process,
+    report: PathBuf,
+    truth: PathBuf,
+}
+
+impl Trace {
+    /// Attaches to running processes; `more` are further options.
+    pub(crate) fn attach(stage: &Stage, pids: &[u32], more: &[&str]) -> Self {
+        let mut command = Self::command(stage);
+        command.args(more);
+        command.stdin(Stdio::null());
+        for pid in pids {
+            command.args(["--pid", &pid.to_string()]);
+        }
+        Self::start(stage, &mut command)
+    }
+
+    /// Launches a test program; `more` are further options of memprof.
+    pub(crate) fn launch(stage: &Stage, name: &str, arguments: &[&str], more: &[&str]) -> Self {
+        let mut target = vec![program(name).into_os_string()];
+        target.extend(arguments.iter().map(OsString::from));
+        Self::launch_with(stage, more, &target, |command| {
+            command.stdin(Stdio::null());
+        })
+    }
+
+    /// Launches anything, with the environment and input that `prepare` adds.
+    pub(crate) fn launch_with<A: AsRef<OsStr>>(
+        stage: &Stage,
+        more: &[&str],
+        target: &[A],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
+        let mut command = Self::command(stage);
+        command.args(more).arg("--").args(target);
+        prepare(&mut command);
+        Self::start(stage, &mut command)
+    }
+
+    fn command(stage: &Stage) -> Command {
+        let mut command = Command::new(MEMPROF);
+        command
+            .args(["trace", "--format", "json", "--top", "1000"])
+            .args(["--sort", "allocated", "--output"])
+            .arg(stage.path("report.json"))
+            .env("TRUTH_FILE", stage.path("truth"));
+        command
+    }
+
+    fn start(stage: &Stage, command: &mut Command) -> Self {
+        Self {
+            process: Process::start(stage, "memprof", command),
+            report: stage.path("report.json"),
+            truth: stage.path("truth"),
+        }
+    }
+
+    /// Waits for memprof's end, which must be a good one, and reads its report.
+    pub(crate) fn finish(&mut self) -> Report {
+        self.process.must_exit(0);
+        Report::read(&self.report)
+    }
+
+    /// The truth of the single process that was launched.
+    pub(crate) fn truth(&self) -> Truth {
+        Truth::read(&self.truth)
+    }
+
+    /// The truths of all processes that were launched.
+    pub(crate) fn truths(&self) -> Vec<Truth> {
+        Truth::read_all(&self.truth)
+    }
+
+    /// Where the report goes.
+    pub(crate) fn report_path(&self) -> &Path {
+        &self.report
+    }
+}
+
+/// Starts a test program that waits for the go before it does anything that counts; its truth
+/// goes to the file `NAME.truth` on the stage.
+pub(crate) fn start_waiting(stage: &Stage, name: &str, arguments: &[&str]) -> Process {
+    let mut command = Command::new(program(name));
+    command
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .env("WAIT_FOR_GO", "1")
+        .env("TRUTH_FILE", stage.path(&format!("{name}.truth")));
+    let mut process = Process::start(stage, name, &mut command);
+    process.wait_ready();
+    process
+}
+
+/// Waits until memprof follows the process: probes are in, and no more come. The gate opens at
+/// once after the last one.
+pub(crate) fn wait_attached(trace: &mut Trace, pid: u32) {
+    let (mut probes, mut since) = (0, Instant::now());
+    wait_until("memprof attaches", PATIENCE, || {
+        assert!(
+            trace.process.is_running(),
+            "memprof is gone: {}",
+            trace.process.stderr()
+        );
+        let now = patched_bytes(pid);
+        if now != probes {
+            (probes, since) = (now, Instant::now());
+        }
+        probes > 0 && since.elapsed() > Duration::from_millis(400)
+    });
+}

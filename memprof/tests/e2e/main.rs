@@ -1,0 +1,17 @@
+//! End to end: the real `memprof` with real eBPF against real processes.
+//!
+//! The truth comes from elsewhere: programs of one behaviour each that keep their own books
+//! (`tests/programs/`), and a counting shim preloaded into programs that nobody wrote for this.
+//! Tests that need BPF say SKIPPED where they can't run, or fail there if `MEMPROF_REQUIRE_BPF=1`.
+//! They run one at a time, because a probe without a process filter is everyone's.
+
+mod harness;
+
+mod bad_input;
+mod exact;
+mod formats;
+mod other_files;
+mod processes;
+mod real_programs;
+mod shim_agrees;
+mod ways_out;
