@@ -49,3 +49,7 @@ pub const MAX_SENT_STACKS: u32 = 256 * 1024;
 pub const MAX_RINGS: u32 = 512;
 /// Bytes of the ring for the rare records.
 pub const RARE_RING_BYTES: u32 = 4 << 20;
+/// Pages of unwind rows: 4 GiB of code.
+pub const MAX_PAGES: u32 = 64 * 1024;
+/// Unwind rules that each CPU remembers; a power of two.
+pub const RULE_CACHE_ENTRIES: u32 = 16 * 1024;

@@ -15,8 +15,10 @@ mod pending;
 mod probes;
 mod process;
 mod registers;
+mod rules;
 mod stack;
 mod unwind;
+mod window;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {

@@ -1,15 +1,17 @@
 //! Every map of the kernel side, in one place; all of them bounded by `memprof_common::settings`.
 
 use aya_ebpf::{
-    btf_maps::{ArrayOfMaps, RingBuf as InnerRing},
+    btf_maps::{Array as InnerArray, ArrayOfMaps, RingBuf as InnerRing},
     macros::{btf_map, map},
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use memprof_common::{
     counters::Counters,
     settings::{
-        FollowedProcess, MAX_PROCESSES, MAX_RINGS, MAX_SENT_STACKS, MAX_THREADS, RARE_RING_BYTES,
+        FollowedProcess, MAX_PAGES, MAX_PROCESSES, MAX_RINGS, MAX_SENT_STACKS, MAX_THREADS,
+        RARE_RING_BYTES, RULE_CACHE_ENTRIES,
     },
+    unwind::{Chunk, MAX_SEGMENTS, Page, ProcessMappings, SEGMENT_CHUNKS},
 };
 
 use crate::pending::Thread;
@@ -54,3 +56,24 @@ pub static RINGS: ArrayOfMaps<InnerRing<u64, 4096>, { MAX_RINGS as usize }> = Ar
 /// The ring of the rare records: new stacks and process events.
 #[map]
 pub static RARE: RingBuf = RingBuf::with_byte_size(RARE_RING_BYTES, 0);
+
+/// What each address space has mapped, by its number.
+#[map]
+pub static MAPPINGS: HashMap<u32, ProcessMappings> =
+    HashMap::with_max_entries(MAX_PROCESSES, ON_DEMAND);
+
+/// Where the unwind rows of 64 KiB of code are, by `memprof_common::unwind::page_key`.
+#[map]
+pub static PAGES: HashMap<u64, Page> = HashMap::with_max_entries(MAX_PAGES, ON_DEMAND);
+
+/// The unwind rows, in segments that the collector makes as it needs them.
+#[btf_map]
+pub static SEGMENTS: ArrayOfMaps<
+    InnerArray<Chunk, { SEGMENT_CHUNKS as usize }>,
+    { MAX_SEGMENTS as usize },
+> = ArrayOfMaps::new();
+
+/// Rules found lately, per CPU. Tag and rule share a word: a program that preempts another one
+/// can't leave it half of each.
+#[map]
+pub static RULE_CACHE: PerCpuArray<u64> = PerCpuArray::with_max_entries(RULE_CACHE_ENTRIES, 0);

@@ -19,6 +19,7 @@ use crate::{
     maps::{NEW_THREAD, THREADS},
     registers::{RETURN_SLOT, Registers},
     unwind::Walk,
+    window::Window,
 };
 
 /// Calls inside one pending call, after which it is no longer believed to be alive.
@@ -67,6 +68,7 @@ pub struct Thread {
     /// Entries seen inside the pending call.
     nested: u64,
     pub walk: Walk,
+    pub window: Window,
     /// The stack record that the walk of a stack fills: its head, then program counters.
     pub record: [u64; STACK_HEADER_WORDS + MAX_FRAMES],
 }

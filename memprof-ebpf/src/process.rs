@@ -18,7 +18,7 @@ use memprof_common::{
 use crate::{
     emit::{count, now, send_process},
     kernel::{living_threads, memory_of, process_of},
-    maps::{NEXT_SPACE, PROCESSES, THREADS},
+    maps::{MAPPINGS, NEXT_SPACE, PROCESSES, THREADS},
 };
 
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
@@ -88,6 +88,13 @@ fn forked(parent_task: u64, child_task: u64) -> Option<()> {
     if PROCESSES.insert(child, entry, 0).is_err() {
         count(Counter::LostProcess);
         return None;
+    }
+    if space != followed.space
+        && let Some(mappings) = MAPPINGS.get_ptr(followed.space)
+    {
+        // The child has its parent's mappings from its first call on.
+        // SAFETY: a map value stays readable for the length of a program.
+        let _ = MAPPINGS.insert(space, unsafe { &*mappings }, 0);
     }
     tell(Kind::Fork, parent, child, followed.space, space);
     Some(())

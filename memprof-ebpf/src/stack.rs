@@ -25,7 +25,7 @@ pub fn stack_id(
     caller: Registers,
     time: u64,
 ) -> u64 {
-    let walk = walk(thread, u64::from(space), function, caller);
+    let walk = walk(thread, space, function, caller);
     if SENT_STACKS.get_ptr(walk.hash).is_none() {
         // SAFETY: `thread` points at this thread's map value.
         let record = unsafe { &raw mut (*thread).record }.cast::<u64>();

@@ -1,34 +1,50 @@
-//! The walk of a call stack: for now along frame pointers, from a known first caller.
+//! The walk of a call stack by unwind tables, from a known first caller.
 //!
-//! Exact where the code keeps frame pointers; elsewhere the walk ends early and says so. Its
-//! interface is what a walk by unwind tables needs too: registers of the first caller in, program
-//! counters and the way it ended out. The walk's state lives in the thread's map value and not on
-//! the BPF stack: the verifier follows numbers on the stack through every frame, 265,000
-//! instructions of them, and not those in a map.
+//! The collector compiles `.eh_frame` into tables (`memprof_common::unwind`); code without them
+//! is stepped through by its frame pointer. The walk's state lives in the thread's map value and
+//! not on the BPF stack: the verifier follows numbers on the stack through every frame, some
+//! hundred thousand instructions of them, and not those in a map.
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::{bpf_loop, bpf_probe_read_user};
-use memprof_common::event::{MAX_FRAMES, STACK_HEADER_WORDS, StackEnd};
+use memprof_common::{
+    event::{MAX_FRAMES, STACK_HEADER_WORDS, StackEnd},
+    unwind::{
+        FRAME_POINTER_RULE, ProcessMappings, RuleKind, SIGNAL_RBP_OFFSET, SIGNAL_RIP_OFFSET,
+        SIGNAL_RSP_OFFSET, added_offset, cfa_offset, plt_cfa_offset, rbp_at_rbp, rbp_offset,
+        rule_kind, slot_offset,
+    },
+};
 
 use crate::{
     kernel::{hijacked_return_address, may_be_trampoline},
+    maps::MAPPINGS,
     pending::Thread,
     registers::{RETURN_SLOT, Registers},
+    rules::rule_at,
+    window,
 };
 
 /// Where a walk is, and at its end what it found beside the program counters.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Walk {
-    /// The frame pointer to follow next.
+    /// Registers of the frame that the walk is at.
+    pc: u64,
+    stack: u64,
     frame: u64,
+    /// 1 if `pc` is a return address, so that the call is before it; 0 if it is an instruction
+    /// that was interrupted.
+    returned: u64,
     /// The stack's hash so far.
     pub hash: u64,
     /// Program counters so far.
     pub frames: u64,
     /// A `StackEnd`.
     pub end: u64,
+    /// 1 if a step was made by frame pointer.
+    pub by_frame_pointer: u64,
 }
 
 /// Mixes one program counter into a stack's hash (Fibonacci hashing, folded).
@@ -41,24 +57,32 @@ fn mix(hash: u64, pc: u64) -> u64 {
 /// What the callback of `bpf_loop` is handed: it may only point into the BPF stack.
 struct Context {
     thread: *mut Thread,
+    /// Null for a process whose mappings are not known yet.
+    mappings: *const ProcessMappings,
 }
 
 /// Walks the stack of a function that has just returned to `caller`, into the thread's record:
-/// the function itself, its caller, then along the frame pointers.
+/// the function itself, its caller, and on outwards.
 #[inline(always)]
-pub fn walk(thread: *mut Thread, seed: u64, function: u64, caller: Registers) -> Walk {
+pub fn walk(thread: *mut Thread, space: u32, function: u64, caller: Registers) -> Walk {
+    window::clear(thread);
     // SAFETY: `thread` points at this thread's map value, and the record has room for two.
     unsafe {
         (*thread).record[STACK_HEADER_WORDS] = function;
         (*thread).record[STACK_HEADER_WORDS + 1] = caller.instruction;
         (*thread).walk = Walk {
+            pc: caller.instruction,
+            stack: caller.stack,
             frame: caller.frame,
-            hash: mix(mix(seed, function), caller.instruction),
+            returned: 1,
+            hash: mix(mix(u64::from(space), function), caller.instruction),
             frames: 2,
             end: StackEnd::TooDeep as u64,
+            by_frame_pointer: 0,
         };
     }
-    let mut context = Context { thread };
+    let mappings = MAPPINGS.get_ptr(space).unwrap_or(core::ptr::null());
+    let mut context = Context { thread, mappings };
     // SAFETY: the callback has the signature that the helper calls it with; raw pointers only,
     // for what it changes must not be held across the call.
     unsafe {
@@ -74,55 +98,145 @@ pub fn walk(thread: *mut Thread, seed: u64, function: u64, caller: Registers) ->
 
 /// One frame of a walk; 1 to stop.
 unsafe extern "C" fn step(_index: u64, context: *mut c_void) -> u64 {
-    // SAFETY: `walk` passes its context, whose thread is a live map value.
-    let thread = unsafe { (*context.cast::<Context>()).thread };
-    // SAFETY: as above.
-    match unsafe { follow(thread) } {
+    // SAFETY: `walk` passes its context.
+    let context = unsafe { &*context.cast::<Context>() };
+    let thread = context.thread;
+    match find_caller(thread, context.mappings) {
         None => 0,
         Some(end) => {
-            // SAFETY: as above.
+            // SAFETY: a live map value.
             unsafe { (*thread).walk.end = end as u64 };
             1
         }
     }
 }
 
-/// Follows one frame pointer; how the walk ended if it did.
+/// Goes from the frame that the walk is at to its caller; how the walk ended if it did.
 #[inline(always)]
-unsafe fn follow(thread: *mut Thread) -> Option<StackEnd> {
-    // SAFETY: the caller's; fields of a live map value.
-    let (frame, frames) = unsafe { ((*thread).walk.frame, (*thread).walk.frames) };
-    // SAFETY: the helper checks the address and fails on one that cannot be read.
-    let Ok([outer, saved]) = (unsafe { bpf_probe_read_user(frame as *const [u64; 2]) }) else {
-        return Some(ended_at(frame));
+fn find_caller(thread: *mut Thread, mappings: *const ProcessMappings) -> Option<StackEnd> {
+    // SAFETY: `thread` points at this thread's map value.
+    let walk = unsafe { &raw mut (*thread).walk };
+    // SAFETY: as above.
+    let (pc, stack, frame) = unsafe { ((*walk).pc - (*walk).returned, (*walk).stack, (*walk).frame) };
+    let rule = if mappings.is_null() {
+        FRAME_POINTER_RULE
+    } else {
+        rule_at(mappings, pc)
     };
-    let mut pc = saved;
-    if may_be_trampoline(pc) {
-        pc = hijacked_return_address(frame + RETURN_SLOT);
+    let mut caller_frame = frame;
+    let cfa = match rule_kind(rule) {
+        RuleKind::Rsp => {
+            let cfa = stack.wrapping_add(cfa_offset(rule));
+            if let Some(saved) = saved_frame(thread, cfa, rule) {
+                caller_frame = saved;
+            }
+            cfa
+        }
+        RuleKind::Rbp => {
+            let cfa = frame.wrapping_add(cfa_offset(rule));
+            if let Some(saved) = saved_frame(thread, cfa, rule) {
+                caller_frame = saved;
+            }
+            cfa
+        }
+        RuleKind::Plt => stack.wrapping_add(plt_cfa_offset(rule, pc)),
+        RuleKind::DerefRsp | RuleKind::DerefRbp => {
+            let base = if rule_kind(rule) as u8 == RuleKind::DerefRsp as u8 {
+                stack
+            } else {
+                frame
+            };
+            let Some(slot) = window::read(thread, base.wrapping_add(slot_offset(rule) as u64)) else {
+                return Some(StackEnd::Broken);
+            };
+            if rbp_at_rbp(rule) {
+                let Some(saved) = window::read(thread, frame) else {
+                    return Some(StackEnd::Broken);
+                };
+                caller_frame = saved;
+            }
+            slot.wrapping_add(added_offset(rule))
+        }
+        RuleKind::Signal => return interrupted(thread, stack),
+        RuleKind::End => return Some(StackEnd::Complete),
+        _ => {
+            // SAFETY: as above.
+            unsafe { (*walk).by_frame_pointer = 1 };
+            if frame < stack || frame & 7 != 0 {
+                return Some(StackEnd::Broken);
+            }
+            let Some(saved) = window::read(thread, frame) else {
+                return Some(StackEnd::Broken);
+            };
+            caller_frame = saved;
+            frame + 2 * RETURN_SLOT
+        }
+    };
+    // The stack grows down: a caller's frame that is not further up is none.
+    if cfa <= stack {
+        return Some(StackEnd::Broken);
     }
-    if pc == 0 {
+    let slot = cfa - RETURN_SLOT;
+    let Some(mut return_address) = window::read(thread, slot) else {
+        return Some(StackEnd::Broken);
+    };
+    if may_be_trampoline(return_address) {
+        let original = hijacked_return_address(slot);
+        if original != 0 {
+            return_address = original;
+        }
+    }
+    if return_address == 0 {
         return Some(StackEnd::Complete);
     }
-    // SAFETY: the mask keeps the index below MAX_FRAMES, which the record has room for.
+    go_to(thread, return_address, cfa, caller_frame, 1);
+    None
+}
+
+/// The caller's frame pointer, where the rule says that it was saved.
+#[inline(always)]
+fn saved_frame(thread: *mut Thread, cfa: u64, rule: u32) -> Option<u64> {
+    let offset = rbp_offset(rule);
+    if offset == 0 {
+        return None;
+    }
+    window::read(thread, cfa.wrapping_add(offset as u64))
+}
+
+/// From a signal trampoline to what the signal interrupted.
+#[inline(always)]
+fn interrupted(thread: *mut Thread, stack: u64) -> Option<StackEnd> {
+    // SAFETY: the helper checks the addresses and fails on one that cannot be read.
+    let registers = unsafe {
+        (
+            bpf_probe_read_user((stack + SIGNAL_RIP_OFFSET) as *const u64),
+            bpf_probe_read_user((stack + SIGNAL_RSP_OFFSET) as *const u64),
+            bpf_probe_read_user((stack + SIGNAL_RBP_OFFSET) as *const u64),
+        )
+    };
+    let (Ok(pc), Ok(stack), Ok(frame)) = registers else {
+        return Some(StackEnd::Broken);
+    };
+    go_to(thread, pc, stack, frame, 0);
+    None
+}
+
+/// Puts the walk at another frame, and that frame on record.
+#[inline(always)]
+fn go_to(thread: *mut Thread, pc: u64, stack: u64, frame: u64, returned: u64) {
+    // SAFETY: `thread` points at this thread's map value; the mask keeps the index below
+    // MAX_FRAMES, which the record has room for.
     unsafe {
+        let walk = &raw mut (*thread).walk;
         let pcs = (&raw mut (*thread).record)
             .cast::<u64>()
             .add(STACK_HEADER_WORDS);
-        *pcs.add(frames as usize & (MAX_FRAMES - 1)) = pc;
-        (*thread).walk.hash = mix((*thread).walk.hash, pc);
-        (*thread).walk.frames = frames + 1;
-        (*thread).walk.frame = outer;
-    }
-    // The stack grows down: an outer frame that is not further up is none.
-    (outer <= frame).then(|| ended_at(outer))
-}
-
-/// A chain of frame pointers ends in 0; anything else that leads nowhere is a broken one.
-#[inline(always)]
-fn ended_at(frame: u64) -> StackEnd {
-    if frame == 0 {
-        StackEnd::Complete
-    } else {
-        StackEnd::Broken
+        *pcs.add((*walk).frames as usize & (MAX_FRAMES - 1)) = pc;
+        (*walk).hash = mix((*walk).hash, pc);
+        (*walk).frames += 1;
+        (*walk).pc = pc;
+        (*walk).stack = stack;
+        (*walk).frame = frame;
+        (*walk).returned = returned;
     }
 }
