@@ -21,7 +21,7 @@ pub enum Command {
     /// Attaches to running processes (--pid) or launches a command and follows it from its first
     /// allocation. Prints the call paths that hold most each interval, and a report at the end:
     /// at Ctrl-C, when the target exits, or after --duration.
-    Trace(TraceArgs),
+    Trace(Box<TraceArgs>),
     /// Say what this kernel, user and target allow, each line with its cure
     Doctor(DoctorArgs),
 }
