@@ -30,7 +30,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct TraceArgs {
     /// Process to attach to; may be given several times
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", allow_negative_numbers = true)]
     pub pid: Vec<String>,
 
     /// Follow the children of --pid too (every process that maps their allocator pays a trap a
