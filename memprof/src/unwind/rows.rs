@@ -15,7 +15,7 @@ use memprof_common::unwind::{
     unsupported_reason,
 };
 
-use super::cfi::{Cie, Fault, Fde, Interpreter, MAX_INSTRUCTIONS, Reader, State};
+use super::cfi::{Cie, Fault, Fde, Interpreter, Reader, State};
 use crate::target::elf::UnwindSection;
 
 /// Functions of one file. Browsers have about a million.
@@ -34,6 +34,26 @@ const MAX_KEPT_CIES: usize = 1024;
 const ENTRY_WORK: u64 = 4;
 /// Bytes of a CIE that are searched (for the end of a string) in the time of an instruction.
 const CIE_BYTES_PER_WORK: u64 = 16;
+
+/// What one file may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Functions.
+    pub functions: usize,
+    /// Rows.
+    pub rows: usize,
+    /// Units of work.
+    pub work: u64,
+}
+
+impl Limits {
+    /// The limits that [`compile`] keeps to.
+    pub const DEFAULT: Self = Self {
+        functions: MAX_FUNCTIONS,
+        rows: MAX_ROWS,
+        work: MAX_WORK,
+    };
+}
 
 /// From `pc` to the next row, `rule` holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +109,11 @@ struct Function {
 
 /// Compiles a section. Never fails: what can't be understood is counted.
 pub fn compile(section: &UnwindSection<'_>) -> Rows {
+    compile_within(section, Limits::DEFAULT)
+}
+
+/// Compiles a section within limits of the caller's.
+pub fn compile_within(section: &UnwindSection<'_>, limits: Limits) -> Rows {
     let mut bases = BaseAddresses::default().set_eh_frame(section.address);
     if let Some(text) = section.text_address {
         bases = bases.set_text(text);
@@ -99,10 +124,11 @@ pub fn compile(section: &UnwindSection<'_>) -> Rows {
     let mut eh_frame = EhFrame::new(section.bytes, LittleEndian);
     eh_frame.set_address_size(8);
     let mut compiler = Compiler {
+        limits,
         section,
         eh_frame: &eh_frame,
         bases: &bases,
-        interpreter: Interpreter::new(&eh_frame, &bases, MAX_WORK),
+        interpreter: Interpreter::new(&eh_frame, &bases, limits.work),
         cies: HashMap::new(),
         functions: Vec::new(),
         rows: Vec::new(),
@@ -115,6 +141,7 @@ pub fn compile(section: &UnwindSection<'_>) -> Rows {
 }
 
 struct Compiler<'a, 'data> {
+    limits: Limits,
     section: &'a UnwindSection<'data>,
     eh_frame: &'a EhFrame<Reader<'data>>,
     bases: &'a BaseAddresses,
@@ -134,7 +161,8 @@ impl<'data> Compiler<'_, 'data> {
         let bytes = self.section.bytes;
         let mut offset = 0;
         while let Some(entry) = Entry::at(bytes, offset) {
-            if self.interpreter.spend(ENTRY_WORK).is_err() || self.functions.len() == MAX_FUNCTIONS
+            if self.interpreter.spend(ENTRY_WORK).is_err()
+                || self.functions.len() == self.limits.functions
             {
                 self.stats.over_limit += 1;
                 return;
@@ -250,25 +278,20 @@ impl<'data> Compiler<'_, 'data> {
                 });
             }
             scratch.clear();
-            let room = self.rows.len() + MAX_INSTRUCTIONS + 2 <= MAX_ROWS;
-            match self.compile_function(function, &mut scratch) {
-                Err(Fault::Exhausted) => {
-                    self.stats.over_limit += (functions.len() - index) as u64;
-                    break;
-                }
-                _ if !room => {
-                    self.stats.over_limit += (functions.len() - index) as u64;
-                    break;
-                }
-                Ok(()) => {}
-                Err(Fault::Broken) => {
-                    self.stats.broken += 1;
-                    scratch.clear();
-                    scratch.push(Row {
-                        pc: function.start,
-                        rule: pack_unsupported(Unsupported::Broken),
-                    });
-                }
+            let outcome = self.compile_function(function, &mut scratch);
+            if outcome == Err(Fault::Broken) {
+                self.stats.broken += 1;
+                scratch.clear();
+                scratch.push(Row {
+                    pc: function.start,
+                    rule: pack_unsupported(Unsupported::Broken),
+                });
+            }
+            // One more for the end.
+            let full = self.rows.len() + scratch.len() >= self.limits.rows;
+            if full || outcome == Err(Fault::Exhausted) {
+                self.stats.over_limit += (functions.len() - index) as u64;
+                break;
             }
             self.stats.functions += 1;
             for &row in &scratch {
