@@ -117,7 +117,8 @@ fn find_caller(thread: *mut Thread, mappings: *const ProcessMappings) -> Option<
     // SAFETY: `thread` points at this thread's map value.
     let walk = unsafe { &raw mut (*thread).walk };
     // SAFETY: as above.
-    let (pc, stack, frame) = unsafe { ((*walk).pc - (*walk).returned, (*walk).stack, (*walk).frame) };
+    let (pc, stack, frame) =
+        unsafe { ((*walk).pc - (*walk).returned, (*walk).stack, (*walk).frame) };
     let rule = if mappings.is_null() {
         FRAME_POINTER_RULE
     } else {
@@ -146,7 +147,8 @@ fn find_caller(thread: *mut Thread, mappings: *const ProcessMappings) -> Option<
             } else {
                 frame
             };
-            let Some(slot) = window::read(thread, base.wrapping_add(slot_offset(rule) as u64)) else {
+            let Some(slot) = window::read(thread, base.wrapping_add(slot_offset(rule) as u64))
+            else {
                 return Some(StackEnd::Broken);
             };
             if rbp_at_rbp(rule) {

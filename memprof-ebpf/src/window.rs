@@ -49,7 +49,11 @@ fn fill(thread: *mut Thread, address: u64) -> Option<()> {
     // SAFETY: `thread` points at this thread's map value.
     let limit = unsafe { (*thread).window.limit };
     let left = limit.wrapping_sub(address);
-    let wanted = if left.wrapping_sub(1) < WINDOW_BYTES { left } else { WINDOW_BYTES };
+    let wanted = if left.wrapping_sub(1) < WINDOW_BYTES {
+        left
+    } else {
+        WINDOW_BYTES
+    };
     let to_page_end = PAGE - (address & (PAGE - 1));
     let mut bytes = wanted;
     if !copy(thread, address, bytes) {

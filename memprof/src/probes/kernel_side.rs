@@ -26,7 +26,10 @@ use memprof_common::{
 };
 
 use super::plan::Site;
-use crate::identity::{Pid, SpaceId};
+use crate::{
+    identity::{Pid, SpaceId},
+    unwind::loader::UnwindMaps,
+};
 
 /// The BPF object, built by `cargo xtask build-ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("MEMPROF_BPF_OBJECT"));
@@ -82,6 +85,16 @@ impl RingMap {
     }
 }
 
+/// What loading gives: the kernel side, and the maps that others read and fill.
+pub struct Loaded {
+    /// The kernel side.
+    pub side: KernelSide,
+    /// The rings; the last one is that of the rare records.
+    pub rings: Vec<RingMap>,
+    /// The unwind tables, empty.
+    pub unwind: UnwindMaps,
+}
+
 /// The loaded kernel side.
 pub struct KernelSide {
     bpf: Ebpf,
@@ -96,11 +109,11 @@ pub struct KernelSide {
 
 impl KernelSide {
     /// Loads the object with rings of `ring_bytes` each (a power of two, whole pages), one per
-    /// CPU, and hands out the rings; the last one is that of the rare records.
+    /// CPU.
     ///
     /// # Errors
     /// If the kernel refuses a map or a program: no privilege, no BTF, too old.
-    pub fn load(offsets: KernelOffsets, ring_bytes: u32) -> Result<(Self, Vec<RingMap>)> {
+    pub fn load(offsets: KernelOffsets, ring_bytes: u32) -> Result<Loaded> {
         let half = u64::from(ring_bytes / 2);
         let mut bpf = EbpfLoader::new()
             .override_global("OFFSETS", &Plain(offsets), true)
@@ -121,6 +134,11 @@ impl KernelSide {
             bail!("the BPF object's RARE is no ring buffer");
         };
         rings.push(RingMap::of(&rare, RARE_RING_BYTES)?);
+        let unwind = UnwindMaps {
+            segments: ArrayOfMaps::try_from(map("SEGMENTS")?)?,
+            pages: HashMap::try_from(map("PAGES")?)?,
+            mappings: HashMap::try_from(map("MAPPINGS")?)?,
+        };
         next_space.set(0, 1, 0)?;
         let mut side = Self {
             bpf,
@@ -132,7 +150,11 @@ impl KernelSide {
             _rings: outer,
         };
         side.load_programs()?;
-        Ok((side, rings))
+        Ok(Loaded {
+            side,
+            rings,
+            unwind,
+        })
     }
 
     fn load_programs(&mut self) -> Result<()> {

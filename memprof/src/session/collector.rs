@@ -36,6 +36,7 @@ use crate::{
         modules::{AddressSpaces, FrameAddress},
         process::ProcessFacts,
     },
+    unwind::loader::UnwindLoader,
 };
 
 /// Time between two looks at the rings. The kernel side wakes the thread earlier if one passes
@@ -79,14 +80,17 @@ pub struct State {
     pub processes: Vec<Followed>,
     /// Records that were none.
     pub undecodable: u64,
+    /// What the kernel side unwinds by.
+    pub unwind: UnwindLoader,
     living: HashSet<Pid>,
+    members: HashMap<SpaceId, Vec<Pid>>,
     reread: HashMap<SpaceId, Nanoseconds>,
     notices: UnboundedSender<Notice>,
 }
 
 impl State {
     /// Nothing known yet; `start` in nanoseconds of `CLOCK_MONOTONIC`.
-    pub fn new(start: Nanoseconds, notices: UnboundedSender<Notice>) -> Self {
+    pub fn new(start: Nanoseconds, unwind: UnwindLoader, notices: UnboundedSender<Notice>) -> Self {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), start);
         Self {
             pipeline: Pipeline::new(start, seed),
@@ -94,7 +98,9 @@ impl State {
             places: HashMap::new(),
             processes: Vec::new(),
             undecodable: 0,
+            unwind,
             living: HashSet::new(),
+            members: HashMap::new(),
             reread: HashMap::new(),
             notices,
         }
@@ -104,9 +110,33 @@ impl State {
     pub fn add(&mut self, facts: ProcessFacts, space: SpaceId) {
         let pid = facts.pid;
         self.pipeline.add_process(pid, space);
-        // A process that is gone already has no mappings; its frames will say so.
-        let _ = self.spaces.observe(space, pid);
+        self.observe(space, pid);
+        self.members.entry(space).or_default().push(pid);
         self.remember(facts);
+    }
+
+    /// Reads what a process has mapped, and tells the kernel side. A process that is gone already
+    /// has nothing mapped, and its frames will say so; one whose mappings find no room in the
+    /// kernel is walked by frame pointers.
+    fn observe(&mut self, space: SpaceId, pid: Pid) {
+        if self.spaces.observe(space, pid).is_ok() {
+            let regions = self.spaces.regions(space);
+            let _ = self
+                .unwind
+                .publish(space, pid, regions, self.spaces.modules());
+        }
+    }
+
+    /// Takes a process out of its space; nobody left, nothing will happen there any more.
+    fn leave(&mut self, space: SpaceId, pid: Pid) {
+        if let Some(members) = self.members.get_mut(&space) {
+            members.retain(|member| *member != pid);
+            if members.is_empty() {
+                self.members.remove(&space);
+                self.reread.remove(&space);
+                self.unwind.forget(space);
+            }
+        }
     }
 
     fn remember(&mut self, facts: ProcessFacts) {
@@ -135,13 +165,9 @@ impl State {
             return resolved.frames.into();
         }
         *last = now;
-        let member = self
-            .pipeline
-            .processes()
-            .find(|process| process.space == space)
-            .and_then(|process| process.pid);
-        if let Some(pid) = member {
-            let _ = self.spaces.observe(space, pid);
+        let member = self.members.get(&space).and_then(|all| all.first());
+        if let Some(pid) = member.copied() {
+            self.observe(space, pid);
         }
         self.spaces.resolve(space, pcs).frames.into()
     }
@@ -169,11 +195,14 @@ impl Sink for State {
                 if *child_space != event.space {
                     self.spaces.inherit(*child_space, event.space);
                 }
+                self.members.entry(*child_space).or_default().push(*child);
                 let facts = ProcessFacts::read(*child).unwrap_or_else(|| gone(*child));
                 self.remember(facts);
             }
             What::Exec { pid, new_space } => {
-                let _ = self.spaces.observe(*new_space, *pid);
+                self.leave(event.space, *pid);
+                self.observe(*new_space, *pid);
+                self.members.entry(*new_space).or_default().push(*pid);
                 let facts = ProcessFacts::read(*pid);
                 if let (Some(facts), Some(process)) = (facts, self.known(*pid)) {
                     process.facts = facts;
@@ -186,6 +215,7 @@ impl Sink for State {
                     process.ended = true;
                 }
                 self.living.remove(pid);
+                self.leave(event.space, *pid);
             }
         }
         let exit = matches!(event.what, What::Exit { .. });

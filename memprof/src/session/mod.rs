@@ -20,7 +20,9 @@ use self::{
     run::{Ended, Run},
     targets::{Targets, Tracer},
 };
-use crate::{config::TraceConfig, host, probes::kernel_side::Children};
+use crate::{
+    config::TraceConfig, host, probes::kernel_side::Children, unwind::loader::UnwindLoader,
+};
 
 /// Traces as configured; memprof's exit code.
 ///
@@ -34,10 +36,10 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let signals = signals::listen()?;
     let (notices, heard) = unbounded_channel();
 
-    let (mut tracer, rings) = Tracer::load(config.children)?;
+    let (mut tracer, rings, unwind) = Tracer::load(config.children)?;
     tracer.follow(&targets)?;
     let start = monotonic();
-    let mut state = State::new(start, notices);
+    let mut state = State::new(start, UnwindLoader::new(unwind), notices);
     tracer.introduce(&targets, &mut state);
     let collector = Collector::start(state, rings)?;
     say_start(&config, &targets, &mut tracer);

@@ -12,13 +12,14 @@ use crate::{
     identity::{Pid, SpaceId},
     probes::{
         attach::{Found, Probed},
-        kernel_side::{Children, KernelSide, RingMap, Scope},
+        kernel_side::{Children, KernelSide, Loaded, RingMap, Scope},
         offsets::{KERNEL_BTF, kernel_offsets},
     },
     target::{
         launch::{ChildOutput, Held, launch},
         process::{ProcessFacts, require_traceable},
     },
+    unwind::loader::UnwindMaps,
 };
 
 /// Bytes of one CPU's ring: over 200,000 records, a fifth of a second of a busy allocator.
@@ -77,16 +78,20 @@ impl Tracer {
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn load(children: Children) -> Result<(Self, Vec<RingMap>)> {
+    pub fn load(children: Children) -> Result<(Self, Vec<RingMap>, UnwindMaps)> {
         let offsets = kernel_offsets(Path::new(KERNEL_BTF))?;
-        let (side, rings) = KernelSide::load(offsets, RING_BYTES)?;
+        let Loaded {
+            side,
+            rings,
+            unwind,
+        } = KernelSide::load(offsets, RING_BYTES)?;
         let tracer = Self {
             side,
             probed: HashMap::new(),
             children,
             spaces: Vec::new(),
         };
-        Ok((tracer, rings))
+        Ok((tracer, rings, unwind))
     }
 
     /// Follows the targets and probes their allocators.

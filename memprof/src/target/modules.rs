@@ -85,10 +85,13 @@ pub struct Resolved {
 
 /// An executable mapping and where its addresses are.
 #[derive(Clone, Debug)]
-struct Region {
-    start: u64,
-    end: u64,
-    place: Place,
+pub struct Region {
+    /// Its first address.
+    pub start: u64,
+    /// The address behind its last.
+    pub end: u64,
+    /// Where its first address is.
+    pub place: Place,
 }
 
 /// The executable mappings of one address space at one moment.
@@ -288,6 +291,13 @@ impl AddressSpaces {
             None => self.unopened.insert(unopened, index),
         };
         Some(index)
+    }
+
+    /// The executable mappings of a space as they were read last, by address.
+    pub fn regions(&self, space: SpaceId) -> &[Region] {
+        self.spaces
+            .get(&space)
+            .map_or(&[], |space| &space.now.regions)
     }
 
     /// `child` begins as a copy of `parent`, as after `fork`.

@@ -4,6 +4,7 @@
 mod cfi;
 pub mod rows;
 pub mod tables;
+pub mod loader;
 #[cfg(test)]
 mod tests;
 
