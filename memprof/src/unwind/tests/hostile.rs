@@ -203,7 +203,7 @@ fn functions_outside_the_code_are_refused_one_by_one() {
     assert_eq!((rows.stats.outside, rows.stats.discarded), (3, 2));
 
     let mut section = writer.section();
-    section.code = vec![IMAGE..IMAGE + 0x120];
+    section.code = std::iter::once(IMAGE..IMAGE + 0x120).collect();
     let rows = compile(&section);
     assert_eq!(pairs(&rows), [(0x100, rsp(8)), (0x120, NO_RULE)]);
 }

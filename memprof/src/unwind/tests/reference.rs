@@ -226,24 +226,63 @@ fn libc_has_the_end_of_the_stack_the_signal_trampoline_and_plt_entries() {
     }
 }
 
-#[test]
-fn the_vdso_has_rules_too() {
-    use crate::events::event::Pid;
-    use crate::target::mappings::Mappings;
+/// The vdso as the kernel maps it.
+fn vdso() -> Vec<u8> {
     use std::os::unix::fs::FileExt;
 
-    let pid = Pid(std::process::id());
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let line = maps.lines().find(|line| line.ends_with("[vdso]")).unwrap();
     let range = line.split_whitespace().next().unwrap();
     let (start, end) = range.split_once('-').unwrap();
     let [start, end] = [start, end].map(|hex| u64::from_str_radix(hex, 16).unwrap());
-    assert!(Mappings::read(pid).unwrap().find(start).is_some());
     let mut image = vec![0; (end - start) as usize];
     let memory = File::open("/proc/self/mem").unwrap();
     memory.read_exact_at(&mut image, start).unwrap();
+    image
+}
+
+#[test]
+fn the_vdso_has_rules_too() {
+    let image = vdso();
     let section = unwind_section_of_image(&image).unwrap().unwrap();
     assert!(compare(&section).agreed > 20);
+}
+
+proptest::proptest! {
+    #[test]
+    fn broken_headers_are_survived(
+        flips in proptest::collection::vec((0..1024usize, 0..8u32), 1..20),
+        keep in 0..8192usize,
+    ) {
+        let mut image = vdso();
+        for (at, bit) in flips {
+            image[at] ^= 1 << bit;
+        }
+        image.truncate(keep);
+        if let Ok(Some(section)) = unwind_section_of_image(&image) {
+            assert_well_formed(&compile(&section).rows);
+        }
+    }
+}
+
+#[test]
+fn a_file_without_unwind_information_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, output) = (folder.path().join("a.c"), folder.path().join("a"));
+    std::fs::write(&source, "void _start(void) { for (;;) ; }").unwrap();
+    let flags = [
+        "-nostdlib",
+        "-static",
+        "-fno-asynchronous-unwind-tables",
+        "-o",
+    ];
+    let status = std::process::Command::new("gcc")
+        .args(flags)
+        .args([&output, &source])
+        .status();
+    assert!(status.unwrap().success());
+    let file = File::open(output).unwrap();
+    assert_eq!(ElfReader::new(&file).unwind_section(), Ok(None));
 }
 
 /// Blanks the section headers of a file.
