@@ -130,7 +130,16 @@ impl<'data> Rules<'_, 'data> {
         cie: &Cie<'data>,
     ) -> Result<Result<u32, Unsupported>, Fault> {
         if let Some(threshold) = plt_threshold(expression.get(self.0)?.0.slice()) {
-            return Ok(pack_plt(threshold).ok_or(Unsupported::CfaExpression));
+            let unchanged = matches!(
+                state.rbp,
+                Saved::Unspecified | Saved::Undefined | Saved::Same
+            );
+            // No byte of an entry is beyond 15: a higher threshold is never reached.
+            return Ok(match pack_plt(threshold.min(16)) {
+                Some(rule) if unchanged => Ok(rule),
+                Some(_) => Err(Unsupported::FramePointer),
+                None => Err(Unsupported::CfaExpression),
+            });
         }
         let Some((register, slot, Some(added))) = self.address(expression, cie)? else {
             return Ok(Err(Unsupported::CfaExpression));
