@@ -431,9 +431,15 @@ proptest! {
 
     #[test]
     fn any_function_means_what_gimli_evaluates(
+        rbp_saved_at_start: bool,
         instructions in prop::collection::vec(instruction(), 0..40),
     ) {
-        let mut writer = usual();
+        let mut start = START.to_vec();
+        if rbp_saved_at_start {
+            start.extend([0x86, 2]);
+        }
+        let mut writer = Writer::default();
+        writer.cie(b"", &start);
         writer.function(0, 0x100, 0x200, &instructions.concat());
         let section = writer.section();
         match gimli_evaluates(&section) {
