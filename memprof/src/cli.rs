@@ -21,7 +21,7 @@ pub enum Command {
     /// Attaches to running processes (--pid) or launches a command and follows it from its first
     /// allocation. Prints the call paths that hold most each interval, and a report at the end:
     /// at Ctrl-C, when the target exits, or after --duration.
-    Trace(TraceArgs),
+    Trace(Box<TraceArgs>),
     /// Say what this kernel, user and target allow, each line with its cure
     Doctor(DoctorArgs),
 }
@@ -30,7 +30,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct TraceArgs {
     /// Process to attach to; may be given several times
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", allow_negative_numbers = true)]
     pub pid: Vec<String>,
 
     /// Follow the children of --pid too (every process that maps their allocator pays a trap a

@@ -269,7 +269,7 @@ mod tests {
     fn config(words: &[&str]) -> Result<TraceConfig> {
         let cli = Cli::try_parse_from(["memprof", "trace"].iter().chain(words)).unwrap();
         match cli.command {
-            Command::Trace(args) => TraceConfig::new(args),
+            Command::Trace(args) => TraceConfig::new(*args),
             Command::Doctor(_) => panic!("trace"),
         }
     }

@@ -1,7 +1,9 @@
 //! The machine: what its kernel and the user's privileges allow.
 
+use std::ffi::OsStr;
+
 use anyhow::{Result, bail};
-use nix::sys::utsname::uname;
+use nix::sys::utsname::{UtsName, uname};
 use procfs::process::Process;
 
 use crate::report::Host;
@@ -15,18 +17,20 @@ pub const CAPABILITIES: [(&str, u32, &str); 3] = [
     ("CAP_PERFMON", 38, "to attach probes and read memory"),
     ("CAP_SYS_PTRACE", 19, "to look at other users' processes"),
 ];
-/// Stands for the first two on any kernel.
+/// Stands for those that were split off it later, the numbers from [`FIRST_SPLIT_OFF`] on.
 const CAP_SYS_ADMIN: u32 = 21;
+const FIRST_SPLIT_OFF: u32 = 38;
 
 /// The machine, as reports name it.
 pub fn describe() -> Host {
     let names = uname().ok();
-    let text = |value: Option<&std::ffi::OsStr>| {
+    let text = |field: fn(&UtsName) -> &OsStr| {
+        let value = names.as_ref().map(field);
         value.map_or_else(String::new, |value| value.to_string_lossy().into_owned())
     };
     Host {
-        kernel: text(names.as_ref().map(|names| names.release())),
-        arch: text(names.as_ref().map(|names| names.machine())),
+        kernel: text(UtsName::release),
+        arch: text(UtsName::machine),
         cpus: aya::util::online_cpus().map_or(0, |cpus| cpus.len() as u32),
     }
 }
@@ -53,7 +57,10 @@ fn missing_from(effective: u64) -> Vec<&'static str> {
     let has = |number: u32| effective >> number & 1 != 0;
     CAPABILITIES
         .iter()
-        .filter(|(_, number, _)| !has(*number) && !(*number >= 38 && has(CAP_SYS_ADMIN)))
+        .filter(|(_, number, _)| {
+            let implied = *number >= FIRST_SPLIT_OFF && has(CAP_SYS_ADMIN);
+            !(has(*number) || implied)
+        })
         .map(|(name, ..)| *name)
         .collect()
 }

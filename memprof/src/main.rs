@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Trace(args) => session::trace(TraceConfig::new(args)?),
+        Command::Trace(args) => session::trace(TraceConfig::new(*args)?),
         Command::Doctor(args) => doctor::examine(doctor_pid(&args)?),
     }
 }

@@ -11,6 +11,7 @@ mod weight;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc::unbounded_channel;
 
 use self::{
@@ -29,6 +30,7 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let output = Output::open(&config.output, config.format)?;
     let targets = Targets::prepare(&config)?;
     host::require_tracing()?;
+    allow_many_files();
     let signals = signals::listen()?;
     let (notices, heard) = unbounded_channel();
 
@@ -48,6 +50,14 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
         .build()?;
     let ended = runtime.block_on(run.until_end(heard, signals));
     run.finish(ended)
+}
+
+/// Each module of the targets stays open, to be named after they are gone.
+fn allow_many_files() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Refused: then fewer stay open, and those that don't say so.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
 }
 
 /// Who is traced, at what price for others, and how to end it.
@@ -86,8 +96,8 @@ fn say_start(config: &TraceConfig, targets: &Targets, tracer: &mut Tracer) {
         .is_some_and(|held| held.constructors_ran)
     {
         eprintln!(
-            "memprof: the loader has no {}: allocations of libraries' constructors are missed",
-            "_dl_debug_state"
+            "memprof: the loader has no _dl_debug_state to hold the command at: what libraries \
+             allocate before the program starts is missed"
         );
     }
 }

@@ -55,7 +55,7 @@ pub(super) enum Ended {
     /// `--duration`.
     TimeIsUp,
     /// Every followed process has ended.
-    TargetsEnded,
+    NobodyLeft,
     /// The report can't be written any more.
     Unwritable(io::Error),
 }
@@ -153,12 +153,12 @@ impl Run {
                 Some(notice) = notices.recv() => match notice {
                     // A process that is gone again needs no probes.
                     Notice::Executed(pid) => drop(self.tracer.look_at(pid)),
-                    Notice::AllEnded => return Ended::TargetsEnded,
+                    Notice::AllEnded => return Ended::NobodyLeft,
                 },
                 _ = looks.tick() => {
                     self.look();
                     if self.all_gone() {
-                        return Ended::TargetsEnded;
+                        return Ended::NobodyLeft;
                     }
                 }
                 _ = reports.tick() => {
@@ -343,7 +343,7 @@ impl Run {
 
     /// The kernel side tells of a process's end a moment before its parent can ask for it.
     fn note_final_status(&mut self, ended: &Ended) {
-        let gone = matches!(ended, Ended::TargetsEnded);
+        let gone = matches!(ended, Ended::NobodyLeft);
         let until = std::time::Instant::now() + GRACE;
         self.note_status();
         while gone

@@ -97,7 +97,16 @@ impl Tracer {
         for facts in &targets.processes {
             self.spaces
                 .push(self.side.follow(facts.pid, self.children)?);
-            let found = self.look_at(facts.pid)?;
+            let found = self.look_at(facts.pid).map_err(|error| {
+                if facts.is_alive() {
+                    error
+                } else {
+                    bad_input!(
+                        "process {} ended while it was being attached to",
+                        facts.pid.0
+                    )
+                }
+            })?;
             if found.allocators == 0 {
                 return Err(no_allocator(facts, found));
             }

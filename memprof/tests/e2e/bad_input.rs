@@ -81,7 +81,7 @@ fn a_zombie() {
     wait_until("it is dead", Duration::from_secs(5), || {
         fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z"))
     });
-    refuses(&stage, &["trace", "--pid", &pid], 2, &[&pid, "zombie"]);
+    refuses(&stage, &["trace", "--pid", &pid], 2, &[&pid, "ended"]);
 }
 
 /// Copies memprof to where any user can run it.

@@ -60,7 +60,7 @@ int main() {
             passed++;
         }
         block blocks[] = {new_site(100), new_array_site(200), new_nothrow_site(300),
-                          new_aligned_site(400)};
+                          new_aligned_site(512)};
         if (i % 2) {
             ::operator delete(dying(&blocks[0]));
             ::operator delete[](dying(&blocks[1]));

@@ -39,6 +39,7 @@ int main(int count, char **arguments) {
     for (unsigned long i = 0; i < thread_count && i < 64; i++)
         pthread_join(threads[i], NULL);
     truth_other_allocations = (long long)thread_count; /* the C library's thread control blocks */
+    truth_fact("ended_threads", thread_count);
     tell_truth();
     return 0;
 }

@@ -82,6 +82,7 @@ int main(void) {
     for (size_t i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     truth_other_allocations = THREADS; /* the C library's thread control blocks */
+    truth_fact("ended_threads", THREADS);
     tell_truth();
     return 0;
 }

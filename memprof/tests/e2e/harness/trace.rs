@@ -3,7 +3,6 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use super::{PATIENCE, Process, Report, Stage, Truth, patched_bytes, program, wait_until};
 
@@ -105,20 +104,14 @@ pub(crate) fn start_waiting(stage: &Stage, name: &str, arguments: &[&str]) -> Pr
     process
 }
 
-/// Waits until memprof follows the process: probes are in, and no more come. The gate opens at
-/// once after the last one.
+/// Waits until memprof follows the process: it says so once the gate is open, and probes are in.
 pub(crate) fn wait_attached(trace: &mut Trace, pid: u32) {
-    let (mut probes, mut since) = (0, Instant::now());
     wait_until("memprof attaches", PATIENCE, || {
         assert!(
             trace.process.is_running(),
             "memprof is gone: {}",
             trace.process.stderr()
         );
-        let now = patched_bytes(pid);
-        if now != probes {
-            (probes, since) = (now, Instant::now());
-        }
-        probes > 0 && since.elapsed() > Duration::from_millis(400)
+        trace.process.stderr().contains("tracing ") && patched_bytes(pid) > 0
     });
 }

@@ -108,6 +108,11 @@ impl Truth {
 
     /// Something else that the program counted.
     pub(crate) fn fact(&self, name: &str) -> u64 {
-        self.whole[name].as_u64().expect("the program tells this")
+        self.optional_fact(name).expect("the program tells this")
+    }
+
+    /// Something else that the program may have counted.
+    pub(crate) fn optional_fact(&self, name: &str) -> Option<u64> {
+        self.whole[name].as_u64()
     }
 }
