@@ -4,83 +4,15 @@
 //! is made of: the CFA, rbp and the return address. That makes it several times faster than
 //! evaluating all registers, and its time is the number of instructions, which is limited.
 
-use gimli::{
-    BaseAddresses, CallFrameInstruction, CallFrameInstructionIter, CommonInformationEntry, EhFrame,
-    EndianSlice, FrameDescriptionEntry, LittleEndian, Operation, Register, UnwindExpression,
-};
-use memprof_common::unwind::{
-    END_RULE, RuleKind, SIGNAL_RBP_OFFSET, SIGNAL_RIP_OFFSET, SIGNAL_RSP_OFFSET, SIGNAL_RULE,
-    Unsupported, pack_deref, pack_frame, pack_plt, pack_unsupported,
-};
+use gimli::{BaseAddresses, CallFrameInstruction, CallFrameInstructionIter, EhFrame, Register};
+
+use super::rule::{Cfa, Cie, Fault, Fde, Reader, Rules, Saved, State, register};
 
 /// The instructions of one function, those of its CIE included; the largest functions in use
 /// (interpreters, parsers) have some thousands.
 pub const MAX_INSTRUCTIONS: usize = 1 << 16;
 /// Remembered states at a time; compilers nest one, hand-written assembly a few.
 pub const MAX_REMEMBERED_STATES: usize = 64;
-
-/// DWARF register numbers (System V ABI, x86-64 supplement, figure 3.36).
-mod register {
-    use gimli::Register;
-
-    pub(super) const RBP: Register = Register(6);
-    pub(super) const RSP: Register = Register(7);
-}
-
-pub(super) type Reader<'data> = EndianSlice<'data, LittleEndian>;
-pub(super) type Cie<'data> = CommonInformationEntry<Reader<'data>>;
-pub(super) type Fde<'data> = FrameDescriptionEntry<Reader<'data>>;
-type Expression = UnwindExpression<usize>;
-
-/// Why a function has no rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// Instructions that can't be read or make no sense, or more of them than the limits.
-    Broken,
-    /// The work that all functions together may make is used up.
-    Exhausted,
-}
-
-impl From<gimli::Error> for Fault {
-    fn from(_: gimli::Error) -> Self {
-        Self::Broken
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cfa {
-    RegisterOffset(Register, i64),
-    Expression(Expression),
-}
-
-/// Where a register of the caller is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Saved {
-    Unspecified,
-    Undefined,
-    Same,
-    /// At an offset from the CFA.
-    At(i64),
-    /// At the address that an expression gives.
-    AtExpression(Expression),
-    Elsewhere,
-}
-
-/// A row of the unwind table, cut down to what rules need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct State {
-    cfa: Cfa,
-    rbp: Saved,
-    return_address: Saved,
-}
-
-impl State {
-    const EMPTY: Self = Self {
-        cfa: Cfa::RegisterOffset(Register(0), 0),
-        rbp: Saved::Unspecified,
-        return_address: Saved::Unspecified,
-    };
-}
 
 /// Runs the instructions of the functions of one section.
 pub(super) struct Interpreter<'a, 'data> {
@@ -168,7 +100,7 @@ impl<'a, 'data> Interpreter<'a, 'data> {
                 }
             }
             if row_state != Some(before) {
-                row(row_start, self.rule(&before, run.cie)?);
+                row(row_start, Rules(self.section).rule(&before, run.cie)?);
                 row_state = Some(before);
             }
             if last || run.pc >= end {
@@ -264,125 +196,6 @@ impl<'a, 'data> Interpreter<'a, 'data> {
         }
         Ok(())
     }
-
-    /// The rule of a row.
-    fn rule(&self, state: &State, cie: &Cie<'data>) -> Result<u32, Fault> {
-        Ok(match self.supported_rule(state, cie)? {
-            Ok(rule) => rule,
-            Err(reason) => pack_unsupported(reason),
-        })
-    }
-
-    fn supported_rule(
-        &self,
-        state: &State,
-        cie: &Cie<'data>,
-    ) -> Result<Result<u32, Unsupported>, Fault> {
-        if state.return_address == Saved::Undefined {
-            return Ok(Ok(END_RULE));
-        }
-        if cie.is_signal_trampoline() {
-            let kernels = self.is_kernel_signal_frame(state, cie)?;
-            return Ok(kernels
-                .then_some(SIGNAL_RULE)
-                .ok_or(Unsupported::SignalFrame));
-        }
-        if state.return_address != Saved::At(-8) {
-            return Ok(Err(Unsupported::ReturnAddress));
-        }
-        match state.cfa {
-            Cfa::RegisterOffset(register, offset) => {
-                let Some(kind) = frame_kind(register, RuleKind::Rsp, RuleKind::Rbp) else {
-                    return Ok(Err(Unsupported::CfaRegister));
-                };
-                let rbp = match state.rbp {
-                    // An undefined rbp is one that no caller will ask for.
-                    Saved::Unspecified | Saved::Undefined | Saved::Same => 0,
-                    // 0 stands for unchanged; the word at the CFA is the caller's own.
-                    Saved::At(0) => return Ok(Err(Unsupported::Offset)),
-                    Saved::At(offset) => offset,
-                    Saved::AtExpression(_) | Saved::Elsewhere => {
-                        return Ok(Err(Unsupported::FramePointer));
-                    }
-                };
-                Ok(pack_frame(kind, offset, rbp).ok_or(Unsupported::Offset))
-            }
-            Cfa::Expression(expression) => self.expression_rule(expression, state, cie),
-        }
-    }
-
-    fn expression_rule(
-        &self,
-        expression: Expression,
-        state: &State,
-        cie: &Cie<'data>,
-    ) -> Result<Result<u32, Unsupported>, Fault> {
-        if let Some(threshold) = plt_threshold(expression.get(self.section)?.0.slice()) {
-            return Ok(pack_plt(threshold).ok_or(Unsupported::CfaExpression));
-        }
-        let Some((register, slot, Some(added))) = self.address(expression, cie)? else {
-            return Ok(Err(Unsupported::CfaExpression));
-        };
-        let Some(kind) = frame_kind(register, RuleKind::DerefRsp, RuleKind::DerefRbp) else {
-            return Ok(Err(Unsupported::CfaRegister));
-        };
-        let rbp_at_rbp = match state.rbp {
-            Saved::Unspecified | Saved::Undefined | Saved::Same => false,
-            Saved::AtExpression(at) if self.address(at, cie)? == Some((register::RBP, 0, None)) => {
-                true
-            }
-            _ => return Ok(Err(Unsupported::FramePointer)),
-        };
-        Ok(pack_deref(kind, slot, added, rbp_at_rbp).ok_or(Unsupported::Offset))
-    }
-
-    /// Whether the registers are where the kernel's signal frame has them, as glibc describes it
-    /// (sysdeps/unix/sysv/linux/x86_64/libc_sigaction.c).
-    fn is_kernel_signal_frame(&self, state: &State, cie: &Cie<'data>) -> Result<bool, Fault> {
-        let Cfa::Expression(cfa) = state.cfa else {
-            return Ok(false);
-        };
-        let (Saved::AtExpression(rbp), Saved::AtExpression(rip)) =
-            (state.rbp, state.return_address)
-        else {
-            return Ok(false);
-        };
-        let at = |offset: u64, read| Some((register::RSP, offset.cast_signed(), read));
-        Ok(self.address(cfa, cie)? == at(SIGNAL_RSP_OFFSET, Some(0))
-            && self.address(rbp, cie)? == at(SIGNAL_RBP_OFFSET, None)
-            && self.address(rip, cie)? == at(SIGNAL_RIP_OFFSET, None))
-    }
-
-    /// An expression of the form register + offset, `(register, offset, None)`, or of the form
-    /// *(register + offset) + added, `(register, offset, Some(added))`.
-    fn address(
-        &self,
-        expression: Expression,
-        cie: &Cie<'data>,
-    ) -> Result<Option<(Register, i64, Option<i64>)>, Fault> {
-        let mut operations = expression.get(self.section)?.operations(cie.encoding());
-        let Some(Operation::RegisterOffset {
-            register, offset, ..
-        }) = operations.next()?
-        else {
-            return Ok(None);
-        };
-        match operations.next()? {
-            None => return Ok(Some((register, offset, None))),
-            Some(Operation::Deref {
-                size: 8,
-                space: false,
-                ..
-            }) => {}
-            Some(_) => return Ok(None),
-        }
-        let added = match operations.next()? {
-            None => 0,
-            Some(Operation::PlusConstant { value }) if operations.next()?.is_none() => value,
-            Some(_) => return Ok(None),
-        };
-        Ok(Some((register, offset, Some(added.cast_signed()))))
-    }
 }
 
 impl Run<'_> {
@@ -400,35 +213,5 @@ impl Run<'_> {
         } else if register == self.cie.return_address_register() {
             self.state.return_address = saved;
         }
-    }
-}
-
-fn frame_kind(register: Register, rsp: RuleKind, rbp: RuleKind) -> Option<RuleKind> {
-    match register {
-        register::RSP => Some(rsp),
-        register::RBP => Some(rbp),
-        _ => None,
-    }
-}
-
-/// The N of the expression with which linkers describe the procedure linkage table:
-/// `breg7 8; breg16 0; lit15; and; litN; ge; lit3; shl; plus`, the CFA being 8 bytes further up
-/// from N bytes into an entry on (`elf_x86_64_eh_frame_plt` in binutils' bfd/elf64-x86-64.c).
-fn plt_threshold(expression: &[u8]) -> Option<u32> {
-    match *expression {
-        [
-            0x77,
-            8,
-            0x80,
-            0,
-            0x3f,
-            0x1a,
-            literal @ 0x30..=0x4f,
-            0x2a,
-            0x33,
-            0x24,
-            0x22,
-        ] => Some(u32::from(literal - 0x30)),
-        _ => None,
     }
 }

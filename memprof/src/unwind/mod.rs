@@ -1,7 +1,9 @@
 //! From a file's `.eh_frame` to the tables with which the kernel side finds the callers of a
 //! frame: one rule per run of instructions, as `memprof_common::unwind` lays them out.
 
+mod rule;
 mod cfi;
+mod entries;
 pub mod rows;
 pub mod tables;
 pub mod loader;

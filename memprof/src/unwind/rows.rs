@@ -15,14 +15,16 @@ use memprof_common::unwind::{
     unsupported_reason,
 };
 
-use super::cfi::{Cie, Fault, Fde, Interpreter, Reader, State};
+use super::cfi::Interpreter;
+use super::entries::{Entry, EntryKind};
+use super::rule::{Cie, Fault, Fde, Reader, State};
 use crate::target::elf::UnwindSection;
 
 /// Functions of one file. Browsers have about a million.
 pub const MAX_FUNCTIONS: usize = 1 << 21;
 /// Rows of one file, 64 MiB. libLLVM has 1.1 million, browsers a few million.
 pub const MAX_ROWS: usize = 1 << 23;
-/// What one file may cost, in units of an instruction, some 10 ns each. libLLVM needs 5 million.
+/// What one file may cost, in units of an instruction, some 20 ns each. libLLVM needs 4 million.
 pub const MAX_WORK: u64 = 1 << 25;
 /// Code between two functions that is shorter than this is padding and follows the first one's
 /// last rule. Compilers align functions to 16 bytes.
@@ -348,48 +350,5 @@ impl<'data> Compiler<'_, 'data> {
             rows: self.rows,
             stats: self.stats,
         }
-    }
-}
-
-enum EntryKind {
-    Terminator,
-    Cie,
-    Function,
-    /// Its length leads beyond the section.
-    Overlong,
-}
-
-/// An entry's kind and where the next one starts (LSB Core, "Exception Frames").
-struct Entry {
-    kind: EntryKind,
-    end: usize,
-}
-
-impl Entry {
-    /// `None` at the end of the section.
-    fn at(section: &[u8], offset: usize) -> Option<Self> {
-        let rest = section.get(offset..).filter(|rest| !rest.is_empty())?;
-        Some(Self::parse(rest, offset).unwrap_or(Self {
-            kind: EntryKind::Overlong,
-            end: section.len(),
-        }))
-    }
-
-    fn parse(rest: &[u8], offset: usize) -> Option<Self> {
-        let (head, length) = match u32::from_le_bytes(*rest.first_chunk()?) {
-            0xffff_ffff => (12, u64::from_le_bytes(*rest.get(4..)?.first_chunk()?)),
-            short => (4, u64::from(short)),
-        };
-        let body = rest.get(head..)?.get(..usize::try_from(length).ok()?)?;
-        let kind = match body.first_chunk() {
-            None if body.is_empty() => EntryKind::Terminator,
-            Some([0, 0, 0, 0]) => EntryKind::Cie,
-            // Shorter than a CIE pointer: found unreadable.
-            _ => EntryKind::Function,
-        };
-        Some(Self {
-            kind,
-            end: offset + head + body.len(),
-        })
     }
 }

@@ -10,7 +10,6 @@ use std::path::Path;
 use super::rows::{Row, Rows, compile};
 use crate::target::elf::{ElfReader, UnwindSection};
 
-/// A file of this machine; `None` if it has none of that name.
 fn with_section<T>(path: &Path, act: impl FnOnce(&UnwindSection<'_>) -> T) -> T {
     let file = File::open(path).unwrap();
     let reader = ElfReader::new(&file);

@@ -5,6 +5,7 @@ use memprof_common::unwind::{
 };
 use proptest::prelude::*;
 
+use super::reference::{self, gimli_evaluates};
 use super::*;
 use crate::unwind::rows::{Limits, PADDING_BYTES, compile_within};
 use crate::unwind::tables::Tables;
@@ -203,7 +204,7 @@ fn functions_outside_the_code_are_refused_one_by_one() {
     assert_eq!((rows.stats.outside, rows.stats.discarded), (3, 2));
 
     let mut section = writer.section();
-    section.code = vec![IMAGE..IMAGE + 0x120];
+    section.code = std::iter::once(IMAGE..IMAGE + 0x120).collect();
     let rows = compile(&section);
     assert_eq!(pairs(&rows), [(0x100, rsp(8)), (0x120, NO_RULE)]);
 }
@@ -394,6 +395,61 @@ fn compile_anything(bytes: &[u8], exact: bool) {
     if tables.dense_rows + tables.pages_over_limit == 0 {
         for row in &rows.rows {
             assert_eq!(tables.rule_at(row.pc).unwrap_or(NO_RULE), row.rule);
+        }
+    }
+}
+
+/// Instructions as compilers and people write them, and a few that hardly anybody does.
+fn instruction() -> impl Strategy<Value = Vec<u8>> {
+    let register = prop::sample::select(vec![0u8, 3, 6, 7, 10, 16]);
+    prop_oneof![
+        4 => (1..40u8).prop_map(|delta| vec![0x40 | delta]),
+        1 => (0..80u8).prop_map(|delta| vec![0x02, delta]),
+        2 => (register.clone(), 0..9u8).prop_map(|(to, offset)| vec![0x0c, to, offset * 8]),
+        1 => register.clone().prop_map(|to| vec![0x0d, to]),
+        2 => (0..64u8).prop_map(|offset| vec![DEF_CFA_OFFSET, offset]),
+        1 => (0..64u8).prop_map(|offset| vec![0x13, offset]),
+        2 => (register.clone(), 0..9u8).prop_map(|(saved, at)| vec![0x80 | saved, at]),
+        1 => (register.clone(), 0..64u8).prop_map(|(saved, at)| vec![0x11, saved, at]),
+        1 => register.clone().prop_map(|saved| vec![0xc0 | saved]),
+        1 => (0x07..0x09u8, register.clone()).prop_map(|(how, saved)| vec![how, saved]),
+        1 => (register.clone(), register).prop_map(|(saved, from)| vec![0x09, saved, from]),
+        2 => Just(vec![REMEMBER]),
+        2 => Just(vec![RESTORE]),
+        1 => (0..128u8).prop_map(|offset| vec![0x0f, 3, 0x76, offset, 6]),
+        1 => (0..128u8, 0..32u8).prop_map(|(at, added)| vec![0x0f, 5, 0x77, at, 6, 0x23, added]),
+        1 => (0..8u8).prop_map(|offset| vec![0x10, 6, 2, 0x76, offset]),
+        1 => (0x30..0x50u8).prop_map(|literal| {
+            vec![0x0f, 11, 0x77, 8, 0x80, 0, 0x3f, 0x1a, literal, 0x2a, 0x33, 0x24, 0x22]
+        }),
+        1 => Just(vec![0x2e, 16]),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn any_function_means_what_gimli_evaluates(
+        rbp_saved_at_start: bool,
+        instructions in prop::collection::vec(instruction(), 0..40),
+    ) {
+        let mut start = START.to_vec();
+        if rbp_saved_at_start {
+            start.extend([0x86, 2]);
+        }
+        let mut writer = Writer::default();
+        writer.cie(b"", &start);
+        writer.function(0, 0x100, 0x200, &instructions.concat());
+        let section = writer.section();
+        match gimli_evaluates(&section) {
+            Ok(()) => {
+                reference::compare(&section);
+                prop_assert_eq!(compile(&section).stats.broken, 0);
+            }
+            // gimli remembers three states, not more.
+            Err(gimli::Error::StackFull) => {}
+            Err(_) => prop_assert_eq!(compile(&section).stats.broken, 1),
         }
     }
 }
