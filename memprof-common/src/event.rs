@@ -11,7 +11,7 @@
 //! | `FREE`          |    24 | kind, time    | address:57                | space:24    |                       |
 //! | `RESIZE_FREE`   |    24 | kind, time    | address:57                | space:24    |                       |
 //! | `RESIZE_FAILED` |    24 | kind, time    | address:57                | space:24    |                       |
-//! | `STACK`         | 32+8n | kind, time    | space:24, end:8, frames:8 | stack id    | 0, then n pcs         |
+//! | `STACK`         | 32+8n | kind, time    | space:24, end:8, frames:8, by frame pointer:1 | stack id | 0, then n pcs         |
 //! | `FORK`          |    32 | kind, time    | parent pid:32, child:32   | parent space| child space           |
 //! | `EXEC`          |    32 | kind, time    | pid:32                    | old space   | new space             |
 //! | `EXIT`          |    32 | kind, time    | pid:32                    | space       | 0                     |
@@ -155,19 +155,23 @@ pub enum StackEnd {
     Broken = 2,
 }
 
-/// Packs the head of a stack record, `end` being a [`StackEnd`]; the program counters follow,
-/// innermost first.
+/// Packs the head of a stack record, `end` being a [`StackEnd`] and `by_frame_pointer` 1 if a step
+/// was made without unwind tables; the program counters follow, innermost first.
 #[inline(always)]
 pub const fn pack_stack_head(
     time_ns: u64,
     space: u32,
     end: u64,
     frames: u64,
+    by_frame_pointer: u64,
     stack_id: u64,
 ) -> RareWords {
     [
         head(Kind::Stack, time_ns),
-        (space as u64 & SPACE_MASK) | (end << SPACE_BITS) | (frames << (SPACE_BITS + 8)),
+        (space as u64 & SPACE_MASK)
+            | (end << SPACE_BITS)
+            | (frames << (SPACE_BITS + 8))
+            | (by_frame_pointer << (SPACE_BITS + 16)),
         stack_id,
         0,
     ]
@@ -187,6 +191,12 @@ pub const fn stack_end(word1: u64) -> StackEnd {
 #[inline(always)]
 pub const fn stack_frames(word1: u64) -> usize {
     ((word1 >> (SPACE_BITS + 8)) & 0xff) as usize
+}
+
+/// Whether a stack record's walk made a step by frame pointer.
+#[inline(always)]
+pub const fn stack_by_frame_pointer(word1: u64) -> bool {
+    (word1 >> (SPACE_BITS + 16)) & 1 != 0
 }
 
 /// Packs a process event; `child` is 0 but for a fork.
@@ -231,9 +241,10 @@ mod tests {
 
     #[test]
     fn a_stack_head_keeps_its_end_and_its_depth() {
-        let words = pack_stack_head(5, 9, StackEnd::TooDeep as u64, MAX_FRAMES as u64, 42);
+        let words = pack_stack_head(5, 9, StackEnd::TooDeep as u64, MAX_FRAMES as u64, 1, 42);
         assert_eq!(stack_end(words[1]), StackEnd::TooDeep);
         assert_eq!(stack_frames(words[1]), MAX_FRAMES);
+        assert!(stack_by_frame_pointer(words[1]));
         assert_eq!(space(words[1]), 9);
     }
 }

@@ -40,12 +40,22 @@ pub fn rule_at(mappings: *const ProcessMappings, pc: u64) -> u32 {
     rule
 }
 
+/// Whether `pc` is in code that the process is known to have mapped.
+#[inline(always)]
+pub fn is_code(mappings: *const ProcessMappings, pc: u64) -> bool {
+    // SAFETY: a map value stays readable for the length of a program.
+    let mappings = unsafe { &*mappings };
+    let index = last_address_at_or_below(&mappings.start, pc & (u64::MAX >> 1));
+    pc >= mappings.start[index] && pc < mappings.end[index]
+}
+
 #[inline(always)]
 fn look_up(mappings: *const ProcessMappings, pc: u64) -> u32 {
     // SAFETY: a map value stays readable for the length of a program; shared and never written
     // in place, for the collector replaces it whole.
     let mappings = unsafe { &*mappings };
-    let index = last_address_at_or_below(&mappings.start, pc);
+    // The search takes numbers below 2^63; what is above is no user address.
+    let index = last_address_at_or_below(&mappings.start, pc & (u64::MAX >> 1));
     if pc < mappings.start[index] || pc >= mappings.end[index] {
         return NO_RULE;
     }

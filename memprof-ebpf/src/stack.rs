@@ -29,7 +29,14 @@ pub fn stack_id(
     if SENT_STACKS.get_ptr(walk.hash).is_none() {
         // SAFETY: `thread` points at this thread's map value.
         let record = unsafe { &raw mut (*thread).record }.cast::<u64>();
-        let head = pack_stack_head(time, space, walk.end, walk.frames, walk.hash);
+        let head = pack_stack_head(
+            time,
+            space,
+            walk.end,
+            walk.frames,
+            walk.by_frame_pointer,
+            walk.hash,
+        );
         // SAFETY: the head is the first words of the record.
         unsafe { *record.cast::<[u64; STACK_HEADER_WORDS]>() = head };
         // For the verifier, which knows nothing of a number that lives in a map.

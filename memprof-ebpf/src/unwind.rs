@@ -22,7 +22,7 @@ use crate::{
     maps::MAPPINGS,
     pending::Thread,
     registers::{RETURN_SLOT, Registers},
-    rules::rule_at,
+    rules::{is_code, rule_at},
     window,
 };
 
@@ -125,6 +125,7 @@ fn find_caller(thread: *mut Thread, mappings: *const ProcessMappings) -> Option<
         rule_at(mappings, pc)
     };
     let mut caller_frame = frame;
+    let mut by_frame_pointer = false;
     let cfa = match rule_kind(rule) {
         RuleKind::Rsp => {
             let cfa = stack.wrapping_add(cfa_offset(rule));
@@ -162,6 +163,7 @@ fn find_caller(thread: *mut Thread, mappings: *const ProcessMappings) -> Option<
         RuleKind::Signal => return interrupted(thread, stack),
         RuleKind::End => return Some(StackEnd::Complete),
         _ => {
+            by_frame_pointer = true;
             // SAFETY: as above.
             unsafe { (*walk).by_frame_pointer = 1 };
             if frame < stack || frame & 7 != 0 {
@@ -190,6 +192,11 @@ fn find_caller(thread: *mut Thread, mappings: *const ProcessMappings) -> Option<
     }
     if return_address == 0 {
         return Some(StackEnd::Complete);
+    }
+    // Where the code keeps no frame pointer, the register holds anything, and what it points at
+    // is no return address: garbage that would make a new stack of every call.
+    if by_frame_pointer && !mappings.is_null() && !is_code(mappings, return_address) {
+        return Some(StackEnd::Broken);
     }
     go_to(thread, return_address, cfa, caller_frame, 1);
     None

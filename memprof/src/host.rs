@@ -12,14 +12,11 @@ use crate::report::Host;
 pub const OLDEST_KERNEL: (u32, u32) = (5, 17);
 
 /// Capabilities that tracing takes, with their numbers (`linux/capability.h`) and what for.
-pub const CAPABILITIES: [(&str, u32, &str); 3] = [
-    ("CAP_BPF", 39, "to load programs and maps"),
-    ("CAP_PERFMON", 38, "to attach probes and read memory"),
+/// `CAP_BPF` and `CAP_PERFMON` load the programs, and then the kernel refuses the probes.
+pub const CAPABILITIES: [(&str, u32, &str); 2] = [
+    ("CAP_SYS_ADMIN", 21, "to load programs and attach probes"),
     ("CAP_SYS_PTRACE", 19, "to look at other users' processes"),
 ];
-/// Stands for those that were split off it later, the numbers from [`FIRST_SPLIT_OFF`] on.
-const CAP_SYS_ADMIN: u32 = 21;
-const FIRST_SPLIT_OFF: u32 = 38;
 
 /// The machine, as reports name it.
 pub fn describe() -> Host {
@@ -54,13 +51,9 @@ pub fn missing_capabilities() -> Vec<&'static str> {
 }
 
 fn missing_from(effective: u64) -> Vec<&'static str> {
-    let has = |number: u32| effective >> number & 1 != 0;
     CAPABILITIES
         .iter()
-        .filter(|(_, number, _)| {
-            let implied = *number >= FIRST_SPLIT_OFF && has(CAP_SYS_ADMIN);
-            !(has(*number) || implied)
-        })
+        .filter(|(_, number, _)| effective >> number & 1 == 0)
         .map(|(name, ..)| *name)
         .collect()
 }
@@ -108,11 +101,7 @@ mod tests {
 
     #[test]
     fn the_missing_capabilities_are_named() {
-        assert_eq!(
-            missing_from(0),
-            ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE"]
-        );
-        assert_eq!(missing_from(1 << 39 | 1 << 38), ["CAP_SYS_PTRACE"]);
+        assert_eq!(missing_from(0), ["CAP_SYS_ADMIN", "CAP_SYS_PTRACE"]);
         assert_eq!(missing_from(1 << 21), ["CAP_SYS_PTRACE"]);
         assert!(missing_from(u64::MAX).is_empty());
     }

@@ -369,6 +369,7 @@ fn stacks_are_known_awaited_or_at_fault() {
     let raw = RawStack {
         id: A,
         end: StackEnd::TooDeep,
+        by_frame_pointer: false,
         pcs: vec![1, 2],
     };
     script.apply(PARENT, What::Stack(Box::new(raw)));

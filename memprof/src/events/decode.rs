@@ -1,7 +1,8 @@
 //! Bytes of a record to an [`Event`]. Total: any bytes give an event or an error, never a panic.
 
 use memprof_common::event::{
-    self, Kind, MAX_FRAMES, STACK_HEADER_WORDS, alloc_size, stack_end, stack_frames, time_ns,
+    self, Kind, MAX_FRAMES, STACK_HEADER_WORDS, alloc_size, stack_by_frame_pointer, stack_end,
+    stack_frames, time_ns,
 };
 
 use super::event::{Event, Pid, RawStack, SpaceId, StackId, What};
@@ -59,6 +60,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
             let stack = RawStack {
                 id: StackId(word(2)?),
                 end: stack_end(shape),
+                by_frame_pointer: stack_by_frame_pointer(shape),
                 pcs: pcs.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect(),
             };
             (event::space(shape), What::Stack(Box::new(stack)))
@@ -120,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_stack_comes_back_with_its_frames() {
-        let mut words = pack_stack_head(1, 2, StackEnd::Broken as u64, 3, 77).to_vec();
+        let mut words = pack_stack_head(1, 2, StackEnd::Broken as u64, 3, 0, 77).to_vec();
         words.extend([11, 12, 13]);
         let What::Stack(stack) = decode(&bytes(&words)).unwrap().what else {
             panic!("a stack");

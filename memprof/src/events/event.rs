@@ -79,6 +79,8 @@ pub struct RawStack {
     pub id: StackId,
     /// How the walk ended.
     pub end: StackEnd,
+    /// Whether a step was made by frame pointer, for want of unwind information.
+    pub by_frame_pointer: bool,
     /// Program counters, innermost first: the allocator function's own address, then return
     /// addresses.
     pub pcs: Vec<u64>,

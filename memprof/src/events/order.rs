@@ -12,8 +12,10 @@
 //!
 //! What is still on its way is the other half: an event may only be applied once nothing earlier
 //! can arrive. The caller says so with a watermark: a time such that every event up to it has
-//! been pushed (the clock, read before a poll that emptied all rings, less the longest time
-//! between taking the time and submitting the record).
+//! been pushed or has no successor that has. The clock, read before a poll that emptied all rings,
+//! is one: a record that was reserved after its ring was emptied belongs to a probe that ended
+//! after that, and so does whatever follows from it. Of a ring that was not emptied, the time of
+//! the last record read is one, by the same argument.
 
 use super::event::{Event, Nanoseconds};
 

@@ -36,10 +36,23 @@ pub struct Coverage {
     pub refusals: Vec<String>,
 }
 
+impl Coverage {
+    /// Whether blocks are seen to come and to go.
+    fn is_usable(&self) -> bool {
+        self.attached.contains(&"malloc") && self.attached.contains(&"free")
+    }
+}
+
 /// A file that was looked at.
 enum Seen {
     Allocator(Coverage),
     NoAllocator,
+}
+
+impl Seen {
+    fn is_usable_allocator(&self) -> bool {
+        matches!(self, Self::Allocator(coverage) if coverage.is_usable())
+    }
 }
 
 /// What one look at a process's mappings found.
@@ -51,6 +64,8 @@ pub struct Found {
     pub new_sites: usize,
     /// A Go program: it brings its own allocator.
     pub go: bool,
+    /// Allocators of which the kernel refused `malloc` or `free`: nothing can be said of them.
+    pub refused: usize,
 }
 
 /// The files looked at so far.
@@ -77,12 +92,16 @@ impl Probed {
                 continue;
             }
             if let Some(seen) = self.files.get(id) {
-                found.allocators += usize::from(matches!(seen, Seen::Allocator(_)));
+                found.allocators += usize::from(seen.is_usable_allocator());
                 continue;
             }
             let seen = match probe_file(side, pid, mapping, path, scope, &mut found) {
                 Some(coverage) => {
-                    found.allocators += 1;
+                    if coverage.is_usable() {
+                        found.allocators += 1;
+                    } else {
+                        found.refused += 1;
+                    }
                     found.new_sites += coverage.attached.len();
                     Seen::Allocator(coverage)
                 }

@@ -17,6 +17,9 @@ pub struct Quality {
     pub abandoned_calls: u64,
     /// Missed frees that were reconciled: the address was allocated anew.
     pub superseded: u64,
+    /// How the stacks were walked.
+    #[serde(default)]
+    pub stacks: StackWays,
     /// Stacks that end before the thread's first function.
     pub truncated_stacks: u64,
     /// Stacks whose walk met something that it could not follow.
@@ -33,6 +36,17 @@ pub struct Quality {
     pub overhead: Overhead,
     /// What else limits these numbers, in plain sentences.
     pub notes: Vec<String>,
+}
+
+/// How the distinct stacks of a run were walked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackWays {
+    /// All of them.
+    pub total: u64,
+    /// By unwind tables alone.
+    pub by_tables: u64,
+    /// With a step by frame pointer, through code without unwind information.
+    pub by_frame_pointer: u64,
 }
 
 /// Events lost between the kernel and the collector.

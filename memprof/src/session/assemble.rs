@@ -12,7 +12,7 @@ use crate::{
     probes::kernel_side::lost_allocations,
     report::{
         Coverage, Frame, HexAddress, HexStackId, Lost, Overhead, Process, ProcessTotals, Quality,
-        Sampling, TopAllocator, Verdict,
+        Sampling, StackWays, TopAllocator, Verdict,
     },
     symbols::{
         Symbols,
@@ -146,6 +146,11 @@ fn quality(state: &State, counters: &Counters) -> Quality {
         unknown_frees: counts.unknown_frees,
         abandoned_calls: counters[Counter::ExpiredCalls as usize],
         superseded: counts.superseded,
+        stacks: StackWays {
+            total: stacks.known(),
+            by_tables: stacks.known() - stacks.by_frame_pointer(),
+            by_frame_pointer: stacks.by_frame_pointer(),
+        },
         truncated_stacks: stacks.truncated() + stacks.broken(),
         unwind_errors: stacks.broken(),
         sampling: Sampling::default(),

@@ -135,6 +135,7 @@ impl State {
                 self.members.remove(&space);
                 self.reread.remove(&space);
                 self.unwind.forget(space);
+                self.spaces.forget(space);
             }
         }
     }

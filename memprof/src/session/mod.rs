@@ -30,7 +30,7 @@ use crate::{
 /// Bad input, found before anything is touched, or a failure of memprof or the kernel.
 pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let output = Output::open(&config.output, config.format)?;
-    let targets = Targets::prepare(&config)?;
+    let mut targets = Targets::prepare(&config)?;
     host::require_tracing()?;
     allow_many_files();
     let signals = signals::listen()?;
@@ -40,7 +40,7 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     tracer.follow(&targets)?;
     let start = monotonic();
     let mut state = State::new(start, UnwindLoader::new(unwind), notices);
-    tracer.introduce(&targets, &mut state);
+    tracer.introduce(&mut targets, &mut state);
     let collector = Collector::start(state, rings)?;
     say_start(&config, &targets, &mut tracer);
 

@@ -47,8 +47,10 @@ impl Output {
             Destination::File(path) => path,
         };
         let refused = |error: io::Error| {
+            // The kind alone: the error itself may name the temporary file.
+            let why = error.kind();
             bad_input!(
-                "--output {}: {error}: give a path that can be written, or - for standard output",
+                "--output {}: {why}: give a path that can be written, or - for standard output",
                 path.display()
             )
         };

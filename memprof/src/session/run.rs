@@ -227,9 +227,10 @@ impl Run {
             && self.output.takes_intervals()
             && !(self.config.quiet && self.config.format == Format::default());
         if !wanted {
+            let elapsed = seconds_since(self.start, monotonic());
             let point = {
                 let state = self.shared.lock();
-                point(self.start, &state.pipeline.summary(), self.resident)
+                point(elapsed, &state.pipeline.summary(), self.resident)
             };
             self.timeline.push(point);
             return Ok(());
@@ -259,9 +260,9 @@ impl Run {
                 top,
             )
         };
-        let elapsed = now.saturating_sub(self.start) as f64 / 1e9;
+        let elapsed = seconds_since(self.start, now);
         self.timeline
-            .push(point(self.start, &extract.summary, self.resident));
+            .push(point(elapsed, &extract.summary, self.resident));
         let top_allocators = assemble::name(&extract, &mut self.symbols, &self.skips, now, elapsed);
         let mut quality = extract.quality.clone();
         assemble::count_frames(&top_allocators, &mut quality);
@@ -407,7 +408,7 @@ fn summary(totals: &crate::pipeline::Summary, start: Nanoseconds, resident: Resi
         outstanding_count: sums.outstanding_count(),
         peak_outstanding_bytes: totals.peak_outstanding_bytes,
         peak_at_seconds: (totals.peak_outstanding_bytes > 0)
-            .then(|| totals.peak_at.saturating_sub(start) as f64 / 1e9),
+            .then(|| seconds_since(start, totals.peak_at)),
         rss_start_bytes: resident.start,
         rss_end_bytes: resident.last,
         rss_peak_bytes: resident.peak,
@@ -415,13 +416,13 @@ fn summary(totals: &crate::pipeline::Summary, start: Nanoseconds, resident: Resi
     }
 }
 
-fn point(
-    start: Nanoseconds,
-    totals: &crate::pipeline::Summary,
-    resident: Resident,
-) -> TimelinePoint {
+fn seconds_since(start: Nanoseconds, then: Nanoseconds) -> f64 {
+    then.saturating_sub(start) as f64 / 1e9
+}
+
+fn point(at_seconds: f64, totals: &crate::pipeline::Summary, resident: Resident) -> TimelinePoint {
     TimelinePoint {
-        at_seconds: monotonic().saturating_sub(start) as f64 / 1e9,
+        at_seconds,
         outstanding_bytes: totals.totals.outstanding_bytes(),
         outstanding_count: totals.totals.outstanding_count(),
         rss_bytes: resident.last,

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use memprof_common::counters::Counters;
 
 use super::collector::State;
@@ -112,6 +112,9 @@ impl Tracer {
                     )
                 }
             })?;
+            if found.allocators == 0 && found.refused > 0 {
+                return Err(self.refusal(facts));
+            }
             if found.allocators == 0 {
                 return Err(no_allocator(facts, found));
             }
@@ -119,9 +122,25 @@ impl Tracer {
         Ok(())
     }
 
-    /// Tells the collector's state whom it will hear of.
-    pub fn introduce(&self, targets: &Targets, state: &mut State) {
-        for (facts, space) in targets.processes.iter().zip(&self.spaces) {
+    /// Why the allocator of a process could not be probed.
+    fn refusal(&self, facts: &ProcessFacts) -> anyhow::Error {
+        let coverage = self.probed().flat_map(|probed| probed.coverage());
+        let why = coverage.flat_map(|coverage| &coverage.refusals).next();
+        anyhow!(
+            "the kernel refused the probes in process {} ({}): run memprof as root, outside of \
+             containers that hide it",
+            facts.pid.0,
+            why.map_or("no reason given", String::as_str)
+        )
+    }
+
+    /// Tells the collector's state whom it will hear of. Who they are is read again: a process
+    /// may have become another program since it was first looked at.
+    pub fn introduce(&self, targets: &mut Targets, state: &mut State) {
+        for (facts, space) in targets.processes.iter_mut().zip(&self.spaces) {
+            if let Some(now) = ProcessFacts::read(facts.pid) {
+                *facts = now;
+            }
             state.add(facts.clone(), *space);
         }
     }

@@ -30,6 +30,8 @@ pub struct StackTable {
     awaited: u64,
     truncated: u64,
     broken: u64,
+    known: u64,
+    by_frame_pointer: u64,
     conflicting: u64,
     overflowed: u64,
 }
@@ -49,6 +51,8 @@ impl StackTable {
             awaited: 0,
             truncated: 0,
             broken: 0,
+            known: 0,
+            by_frame_pointer: 0,
             conflicting: 0,
             overflowed: 0,
         }
@@ -89,6 +93,8 @@ impl StackTable {
             StackEnd::TooDeep => self.truncated += 1,
             StackEnd::Broken => self.broken += 1,
         }
+        self.known += 1;
+        self.by_frame_pointer += u64::from(raw.by_frame_pointer);
         let stack = Stack {
             pcs: raw.pcs.into_boxed_slice(),
             end: raw.end,
@@ -123,6 +129,16 @@ impl StackTable {
         self.broken
     }
 
+    /// Stacks whose program counters are known.
+    pub fn known(&self) -> u64 {
+        self.known
+    }
+
+    /// Of the known stacks, those with a step by frame pointer, for want of unwind information.
+    pub fn by_frame_pointer(&self) -> u64 {
+        self.by_frame_pointer
+    }
+
     /// Stacks that came again with other program counters: ids that collided.
     pub fn conflicting(&self) -> u64 {
         self.conflicting
@@ -142,6 +158,7 @@ mod tests {
         RawStack {
             id: StackId(id),
             end,
+            by_frame_pointer: false,
             pcs: vec![id, 2, 3],
         }
     }
