@@ -119,10 +119,10 @@ fn no_privileges() {
     attach
         .arg(&memprof)
         .args(["trace", "--pid", &theirs.pid().to_string()]);
-    refuses_as(&stage, &mut attach, 1, &["CAP_BPF", "CAP_PERFMON"]);
+    refuses_as(&stage, &mut attach, 1, &["CAP_SYS_ADMIN", "CAP_SYS_PTRACE"]);
     let mut launch = as_nobody();
     launch.arg(&memprof).args(["trace", "--", "/bin/true"]);
-    refuses_as(&stage, &mut launch, 1, &["CAP_BPF", "CAP_PERFMON"]);
+    refuses_as(&stage, &mut launch, 1, &["CAP_SYS_ADMIN", "CAP_SYS_PTRACE"]);
     fs::remove_file(memprof).expect("the copy can be removed");
 }
 

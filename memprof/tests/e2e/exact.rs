@@ -210,6 +210,15 @@ fn exceptions_pass_and_bad_alloc_is_still_caught() {
         shim.counts,
         "left memprof, right the shim"
     );
+    assert_each_site_of_operator_new(&report, &truth);
+}
+
+/// The frame between these sites and `malloc` is `operator new`, which keeps no frame pointer.
+fn assert_each_site_of_operator_new(report: &Report, truth: &Truth) {
+    let seen = report.sites();
+    for (site, told) in &truth.sites {
+        assert_eq!(seen.get(site), Some(told), "{site}");
+    }
 }
 
 #[test]
@@ -231,4 +240,5 @@ fn exceptions_pass_when_attached_to() {
     let (summary, told) = (report.summary(), truth.total());
     assert_eq!(summary.outstanding_bytes, told.outstanding_bytes);
     assert_eq!(summary.outstanding_count, told.outstanding_count);
+    assert_each_site_of_operator_new(&report, &truth);
 }
