@@ -1,0 +1,173 @@
+//! Live blocks by the interval of their birth. Intervals merge as they age, so that there are
+//! about [`BINS_PER_OCTAVE`] for every doubling of the age: the dyadic grid of exponential
+//! histograms (Datar, Gionis, Indyk, Motwani 2002, "Maintaining Stream Statistics over Sliding
+//! Windows"), aligned to multiples of the width so that all series of a run share one calendar
+//! and can be added.
+
+use super::ticks::Tick;
+
+/// Intervals per doubling of the age: they are narrower than an eighth of it.
+pub const BINS_PER_OCTAVE: u32 = 8;
+
+/// Merging looks at all bins, so it waits until there are so many new ones.
+const MERGE_EVERY: usize = 8;
+
+/// The blocks that were born in one interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bin {
+    /// The first tick with a birth.
+    pub first: Tick,
+    /// The last tick with a birth.
+    pub last: Tick,
+    /// Bytes that are still live.
+    pub kept_bytes: u64,
+    /// Blocks that are still live.
+    pub kept_count: u32,
+    /// Bytes that were born. A weight, not an account, so seven digits are enough.
+    pub born_bytes: f32,
+}
+
+impl Bin {
+    /// Ticks that it covers.
+    pub fn width(&self) -> f64 {
+        f64::from(self.last - self.first) + 1.0
+    }
+
+    fn absorb(&mut self, newer: &Self) {
+        self.last = self.last.max(newer.last);
+        self.kept_bytes += newer.kept_bytes;
+        self.kept_count = self.kept_count.saturating_add(newer.kept_count);
+        self.born_bytes += newer.born_bytes;
+    }
+}
+
+/// Bins in the order of time, without those in which nothing was born, and from the first on that
+/// holds a live block: what came before can't have left anything.
+#[derive(Clone, Debug, Default)]
+pub struct Bins {
+    bins: Vec<Bin>,
+    merge_at: usize,
+}
+
+impl Bins {
+    /// One bin.
+    pub(super) fn of(bin: Bin) -> Self {
+        Self {
+            bins: vec![bin],
+            merge_at: 0,
+        }
+    }
+
+    /// Adds the newest tick.
+    pub fn push(&mut self, bin: Bin) {
+        if self.bins.is_empty() && bin.kept_count == 0 {
+            return;
+        }
+        if self.bins.len() >= self.merge_at {
+            self.merge(bin.last);
+        }
+        if self.bins.len() == self.bins.capacity() {
+            self.bins.reserve_exact(MERGE_EVERY / 2);
+        }
+        self.bins.push(bin);
+    }
+
+    /// Takes a dead block out. Nothing happens if none is left of its time.
+    #[inline]
+    pub fn died(&mut self, birth: Tick, bytes: u64) {
+        if let Some(bin) = self.bin_of(birth) {
+            bin.kept_bytes = bin.kept_bytes.saturating_sub(bytes);
+            bin.kept_count = bin.kept_count.saturating_sub(1);
+        }
+    }
+
+    /// Puts a block back whose death was none.
+    pub fn revived(&mut self, birth: Tick, bytes: u64) {
+        match self.bin_of(birth) {
+            Some(bin) => {
+                bin.kept_bytes += bytes;
+                bin.kept_count = bin.kept_count.saturating_add(1);
+            }
+            None => {
+                // Its bin has gone, as it held nothing any more.
+                let at = self.bins.partition_point(|bin| bin.last < birth);
+                self.bins.insert(
+                    at,
+                    Bin {
+                        first: birth,
+                        last: birth,
+                        kept_bytes: bytes,
+                        kept_count: 1,
+                        born_bytes: bytes as f32,
+                    },
+                );
+            }
+        }
+    }
+
+    #[inline]
+    fn bin_of(&mut self, birth: Tick) -> Option<&mut Bin> {
+        // Most that die are young: look at the newest few first.
+        let newest = self.bins.len().saturating_sub(4);
+        let from = if self.bins.get(newest).is_some_and(|bin| bin.first <= birth) {
+            newest
+        } else {
+            0
+        };
+        let found = from + self.bins[from..].partition_point(|bin| bin.last < birth);
+        self.bins.get_mut(found).filter(|bin| bin.first <= birth)
+    }
+
+    /// All bins, oldest first.
+    pub fn as_slice(&self) -> &[Bin] {
+        &self.bins
+    }
+
+    /// Merges what has become old enough at the time `now`, and drops the oldest that are empty.
+    pub fn merge(&mut self, now: Tick) {
+        let held = self.bins.iter().position(|bin| bin.kept_count > 0);
+        self.bins.drain(..held.unwrap_or(self.bins.len()));
+        let mut level = 31 - BINS_PER_OCTAVE.ilog2();
+        let mut block = None;
+        let mut kept: usize = 0;
+        for at in 0..self.bins.len() {
+            let bin = self.bins[at];
+            while level > 0 && !is_due(bin.first, level, now) {
+                level -= 1;
+            }
+            let its_block = Some((level, bin.first >> level));
+            if its_block == block {
+                self.bins[kept - 1].absorb(&bin);
+            } else {
+                self.bins[kept] = bin;
+                kept += 1;
+            }
+            block = its_block;
+        }
+        self.bins.truncate(kept);
+        self.merge_at = kept + MERGE_EVERY;
+        if self.bins.capacity() > 2 * self.merge_at {
+            self.bins.shrink_to(self.merge_at);
+        }
+    }
+
+    /// The bins of several series of one run, added up.
+    pub fn sum<'a>(all: impl Iterator<Item = &'a Self>, now: Tick) -> Self {
+        let mut bins: Vec<Bin> = all.flat_map(|one| &one.bins).copied().collect();
+        bins.sort_unstable_by_key(|bin| (bin.first, bin.last));
+        let mut sum = Self { bins, merge_at: 0 };
+        sum.merge(now);
+        sum
+    }
+
+    /// Heap bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.bins.capacity() * size_of::<Bin>()
+    }
+}
+
+/// Whether the block of 2^level ticks around `birth` is so old that its parts merge.
+fn is_due(birth: Tick, level: u32, now: Tick) -> bool {
+    let end = ((u64::from(birth) >> level) + 1) << level;
+    u64::from(now) + 1 >= end + (u64::from(BINS_PER_OCTAVE) << level)
+}

@@ -1,0 +1,63 @@
+//! The total over time, thinned: equally spaced samples, of which every second goes when there
+//! are too many, so their spacing doubles with the length of the run.
+
+/// The most samples; there are at least half as many once there were so many.
+pub const MAX_SAMPLES: usize = 64;
+
+/// Samples of a step function.
+#[derive(Clone, Debug)]
+pub struct Totals {
+    /// Values at the ends of strides.
+    samples: Vec<f32>,
+    stride: u32,
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self {
+            samples: Vec::new(),
+            stride: 1,
+        }
+    }
+}
+
+impl Totals {
+    /// Notes that the total was `value` from the last noted tick until `until` (exclusive, counted
+    /// from the series' beginning).
+    pub fn hold(&mut self, until: u32, value: f64) {
+        while (self.samples.len() as u64 + 1) * u64::from(self.stride) <= u64::from(until) {
+            self.samples.push(value as f32);
+            if self.samples.len() == MAX_SAMPLES {
+                let mut seen = 0;
+                self.samples.retain(|_| {
+                    seen += 1;
+                    seen % 2 == 0
+                });
+                self.stride *= 2;
+            }
+        }
+    }
+
+    /// Ticks between samples; the first sample is of the end of the first stride.
+    pub fn stride(&self) -> u32 {
+        self.stride
+    }
+
+    /// The samples.
+    pub fn samples(&self) -> &[f32] {
+        &self.samples
+    }
+
+    /// Adds to each sample what `more` says for the end of its stride, counted from the beginning.
+    pub(super) fn add(&mut self, mut more: impl FnMut(u32) -> f64) {
+        let stride = self.stride;
+        for (sample, number) in self.samples.iter_mut().zip(1u32..) {
+            *sample += more(number.saturating_mul(stride)) as f32;
+        }
+    }
+
+    /// Heap bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.samples.capacity() * size_of::<f32>()
+    }
+}
