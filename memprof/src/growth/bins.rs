@@ -9,8 +9,11 @@ use super::ticks::Tick;
 /// Intervals per doubling of the age: they are narrower than an eighth of it.
 pub const BINS_PER_OCTAVE: u32 = 8;
 
-/// Merging looks at all bins, so it waits until there are so many new ones.
-const MERGE_EVERY: usize = 8;
+/// Fewer bins than this don't merge: a short run is followed exactly.
+const MERGE_FROM: usize = 64;
+
+/// Tidying looks at all bins, so it waits until there are so many new ones.
+const TIDY_EVERY: usize = 8;
 
 /// The blocks that were born in one interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,7 +49,7 @@ impl Bin {
 #[derive(Clone, Debug, Default)]
 pub struct Bins {
     bins: Vec<Bin>,
-    merge_at: usize,
+    tidy_at: usize,
 }
 
 impl Bins {
@@ -54,7 +57,15 @@ impl Bins {
     pub(super) fn of(bin: Bin) -> Self {
         Self {
             bins: vec![bin],
-            merge_at: 0,
+            tidy_at: 0,
+        }
+    }
+
+    /// Bins that never merge.
+    pub fn unmerged() -> Self {
+        Self {
+            bins: Vec::new(),
+            tidy_at: usize::MAX,
         }
     }
 
@@ -63,11 +74,18 @@ impl Bins {
         if self.bins.is_empty() && bin.kept_count == 0 {
             return;
         }
-        if self.bins.len() >= self.merge_at {
-            self.merge(bin.last);
+        if self.bins.len() >= self.tidy_at {
+            self.drop_empty();
+            if self.bins.len() >= MERGE_FROM {
+                self.merge(bin.last);
+            }
+            self.tidy_at = self.bins.len() + TIDY_EVERY;
+            if self.bins.capacity() > 2 * self.tidy_at {
+                self.bins.shrink_to(self.tidy_at);
+            }
         }
         if self.bins.len() == self.bins.capacity() {
-            self.bins.reserve_exact(MERGE_EVERY / 2);
+            self.bins.reserve_exact(TIDY_EVERY / 2);
         }
         self.bins.push(bin);
     }
@@ -123,10 +141,14 @@ impl Bins {
         &self.bins
     }
 
-    /// Merges what has become old enough at the time `now`, and drops the oldest that are empty.
-    pub fn merge(&mut self, now: Tick) {
+    /// Drops the oldest that hold nothing any more.
+    fn drop_empty(&mut self) {
         let held = self.bins.iter().position(|bin| bin.kept_count > 0);
         self.bins.drain(..held.unwrap_or(self.bins.len()));
+    }
+
+    /// Merges what has become old enough at the time `now`.
+    fn merge(&mut self, now: Tick) {
         let mut level = 31 - BINS_PER_OCTAVE.ilog2();
         let mut block = None;
         let mut kept: usize = 0;
@@ -145,17 +167,14 @@ impl Bins {
             block = its_block;
         }
         self.bins.truncate(kept);
-        self.merge_at = kept + MERGE_EVERY;
-        if self.bins.capacity() > 2 * self.merge_at {
-            self.bins.shrink_to(self.merge_at);
-        }
     }
 
     /// The bins of several series of one run, added up.
     pub fn sum<'a>(all: impl Iterator<Item = &'a Self>, now: Tick) -> Self {
         let mut bins: Vec<Bin> = all.flat_map(|one| &one.bins).copied().collect();
         bins.sort_unstable_by_key(|bin| (bin.first, bin.last));
-        let mut sum = Self { bins, merge_at: 0 };
+        let mut sum = Self { bins, tidy_at: 0 };
+        sum.drop_empty();
         sum.merge(now);
         sum
     }

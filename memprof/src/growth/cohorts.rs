@@ -4,9 +4,6 @@
 use super::bins::Bin;
 use super::plateau::Weight;
 
-/// Equal parts that a span of time is divided into.
-pub(super) const CELLS: usize = 16;
-
 /// The survivors of one interval of births.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Cohort {
@@ -65,29 +62,6 @@ pub(super) fn sum(cohorts: &[Cohort], quantity: impl Fn(&Cohort) -> f64) -> f64 
     cohorts.iter().map(quantity).sum()
 }
 
-/// A quantity of cohorts by equal parts of [from, to).
-pub(super) fn cells(
-    cohorts: &[Cohort],
-    from: f64,
-    to: f64,
-    quantity: impl Fn(&Cohort) -> f64,
-) -> [f64; CELLS] {
-    let width = (to - from) / CELLS as f64;
-    let mut cells = [0.0; CELLS];
-    for cohort in cohorts {
-        let first = ((cohort.from - from) / width).max(0.0) as usize;
-        for (index, cell) in cells.iter_mut().enumerate().skip(first) {
-            let begin = from + index as f64 * width;
-            if begin >= cohort.to {
-                break;
-            }
-            let inside = cohort.to.min(begin + width) - cohort.from.max(begin);
-            *cell += quantity(cohort) * (inside / (cohort.to - cohort.from)).clamp(0.0, 1.0);
-        }
-    }
-    cells
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,13 +83,5 @@ mod tests {
         assert_eq!(cut.len(), 2);
         assert_eq!((cut[0].from, cut[0].bytes, cut[0].blocks), (5.0, 50.0, 5.0));
         assert_eq!((cut[1].to, cut[1].bytes), (22.0, 10.0));
-    }
-
-    #[test]
-    fn cells_add_up_to_what_there_is() {
-        let cohorts = [cohort(0.0, 3.0, 30.0), cohort(5.0, 32.0, 270.0)];
-        let cells = cells(&cohorts, 0.0, 32.0, |cohort| cohort.bytes);
-        assert!((cells.iter().sum::<f64>() - 300.0).abs() < 1e-9);
-        assert!((cells[0] - 20.0).abs() < 1e-9 && (cells[2] - 10.0).abs() < 1e-9);
     }
 }

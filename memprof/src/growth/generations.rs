@@ -1,7 +1,8 @@
 //! Whether every generation still leaves survivors: the blocks that have outlived the plateau's
 //! age, by the time of their birth.
 
-use super::cohorts::{CELLS, Cohort, cells, cut, sum};
+use super::cells::Cells;
+use super::cohorts::{Cohort, cut, sum};
 use super::onset;
 use super::plateau::{Plateau, Weight};
 use super::power_law::Births;
@@ -40,8 +41,8 @@ pub(super) struct Generations {
     pub(super) silence: f64,
     /// Of the bytes that were born, the share that survived.
     pub(super) kept_share: f64,
-    /// Survivors by equal parts of the time, in bytes or in blocks.
-    pub(super) cells: [f64; CELLS],
+    /// Survivors by parts of the time, in bytes or in blocks.
+    pub(super) cells: Cells,
 }
 
 impl Generations {
@@ -90,9 +91,9 @@ fn account(
     let blocks = sum(&cohorts, |cohort| cohort.blocks);
     let freed = sum(&cohorts, |cohort| cohort.freed);
     let holding = cohorts.iter().filter(|cohort| cohort.blocks > 0.0).count();
-    let cells = cells(&cohorts, begin, end, |cohort| cohort.weight(by));
+    let cells = Cells::of(&cohorts, by, begin, end);
     let occasions = holding as f64;
-    let mut number = independent(&cells).min(blocks);
+    let mut number = cells.independent_births().min(blocks);
     if occasions < LUMPY * cohorts.len() as f64 {
         number = number.min(occasions);
     }
@@ -167,19 +168,6 @@ fn births_by_load(cohorts: &[Cohort], by: Weight, load: f64) -> Births {
         births.add(cohort.weight(by), before.min(1.0), passed.min(1.0));
     }
     births
-}
-
-/// How many independent births of equal size would scatter as the cells do: for a Poisson number
-/// the variance is the mean. Half the mean square of successive differences (von Neumann 1941)
-/// does not take a trend for scatter.
-fn independent(cells: &[f64; CELLS]) -> f64 {
-    let mean = cells.iter().sum::<f64>() / CELLS as f64;
-    let squares: f64 = cells
-        .windows(2)
-        .map(|pair| (pair[1] - pair[0]).powi(2))
-        .sum();
-    let variance = squares / 2.0 / (CELLS - 1) as f64;
-    mean * mean / variance.max(1e-6 * mean * mean) * CELLS as f64
 }
 
 /// The size of blocks where few large ones among many small ones must not count: the lower

@@ -32,7 +32,7 @@
 //! - `distributions.rs`: probabilities and quantiles
 //! - `plateau.rs`: the age at which deaths end
 //! - `onset.rs`, `power_law.rs`, `generations.rs`: when growth began, and whether it goes on
-//! - `rate.rs`: how fast, with an interval
+//! - `cells.rs`, `rate.rs`: how survivors scatter over time; how fast they come, with an interval
 //! - `prior.rs`: leak or store
 //! - `least_squares.rs`, `line_rule.rs`: the line, and the judgement in common use
 //! - `mann_kendall.rs`, `theil_sen.rs`: the robust trend and its test
@@ -40,15 +40,17 @@
 //! - `projection.rs`, `severity.rs`: where it leads, and how bad that is
 //! - `losses.rs`: whether the record is good enough
 //! - `reasons.rs`: why, in plain sentences
-//! - `verdict.rs`, `whole.rs`: the verdicts
+//! - `verdict.rs`: what is said of growth; `judge.rs`: of a series; `whole.rs`: of many together
 
 mod ages;
 mod bins;
+mod cells;
 mod cohorts;
 mod course;
 mod distributions;
 mod generations;
 mod hinge;
+mod judge;
 pub mod least_squares;
 pub mod line_rule;
 mod losses;
@@ -73,11 +75,12 @@ mod view;
 mod whole;
 
 pub use course::Course;
+pub use judge::{MIN_TICKS, judge};
 pub use losses::Losses;
 pub use projection::Limit;
 pub use room::{MAX_HISTORIES, Room};
 pub use series::Series;
 pub use severity::{Severity, SeverityBounds};
 pub use ticks::{DEFAULT_SHIFT, Tick, Ticks};
-pub use verdict::{Context, Judgement, MIN_TICKS, Verdict, judge};
+pub use verdict::{Context, Judgement, Verdict};
 pub use whole::{Judged, judge_whole};

@@ -13,7 +13,7 @@ const MEDIAN_FILL: f64 = 600.0;
 const STORES_PER_LEAK: f64 = 0.8;
 const STORES_PER_LEAK_AMONG_CHURN: f64 = 0.45;
 /// Starting programs per leak, times the seconds that they have run.
-const STARTING: f64 = 2.0;
+const STARTING: f64 = 3.0;
 
 /// The chance that growth is a leak that has gone on for so many seconds unabated, if `kept_share`
 /// of what is allocated stays.

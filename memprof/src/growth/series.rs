@@ -24,6 +24,8 @@ pub struct Series {
     outstanding_count: u32,
     /// There was no room for a history.
     refused: bool,
+    /// Intervals of births never merge.
+    unmerged: bool,
     outstanding_bytes: u64,
     history: Option<Box<History>>,
 }
@@ -58,8 +60,18 @@ impl Series {
             kept_count: 0,
             outstanding_count: 0,
             refused: false,
+            unmerged: false,
             outstanding_bytes: 0,
             history: None,
+        }
+    }
+
+    /// A series whose intervals of births never merge: exact, and unbounded. To hold the others
+    /// against.
+    pub fn unmerged(since: Tick) -> Self {
+        Self {
+            unmerged: true,
+            ..Self::new(since)
         }
     }
 
@@ -163,6 +175,9 @@ impl Series {
             return;
         }
         let mut history = History::new(self.since);
+        if self.unmerged {
+            history.bins = Bins::unmerged();
+        }
         let before = self.outstanding_bytes.saturating_sub(self.kept_bytes);
         history.course.hold(self.tick, before as f64, 0);
         self.history = Some(Box::new(history));
@@ -226,6 +241,11 @@ impl Series {
     /// Bytes held now.
     pub fn outstanding_bytes(&self) -> u64 {
         self.outstanding_bytes
+    }
+
+    /// Blocks held now.
+    pub fn outstanding_count(&self) -> u32 {
+        self.outstanding_count
     }
 
     pub(super) fn history(&self) -> Option<&History> {

@@ -1,24 +1,13 @@
-//! The verdict on one series, with its evidence.
+//! What is said of growth: a verdict with its evidence, and what it depends on.
 
 use serde::{Deserialize, Serialize};
 
-use super::cohorts::Cohort;
-use super::generations::{self, Generations};
-use super::least_squares::{self, Line};
-use super::line_rule;
+use super::least_squares::Line;
 use super::losses::Losses;
-use super::plateau::{self, Plateau};
-use super::prior::leak_not_store;
-use super::projection::{self, Limit};
-use super::rate::{self, Rate};
-use super::reasons::Teller;
-use super::series::Series;
+use super::projection::Limit;
 use super::severity::{Severity, SeverityBounds};
-use super::shape;
 use super::theil_sen::Trend;
-use super::ticks::{Tick, Ticks};
-use super::view::View;
-use crate::units::format_seconds;
+use super::ticks::Ticks;
 
 /// What growth looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -95,60 +84,6 @@ pub struct Judgement {
     pub sparse: bool,
 }
 
-/// Fewer ticks than this say nothing.
-pub const MIN_TICKS: u32 = 12;
-/// Survivors that make a leak: so many blocks …
-const MIN_BLOCKS: f64 = 5.0;
-/// … of so many intervals of births …
-const MIN_GENERATIONS: usize = 4;
-/// … over so many ticks, and these shares of the whole time and of the plateau's age.
-const MIN_LENGTH: f64 = 6.0;
-const MIN_LENGTH_SHARE: f64 = 0.1;
-const MIN_LENGTH_OF_AGE: f64 = 0.5;
-/// A silence at the end that is less probable than this means that growth has ended.
-const ENDED: f64 = 0.02;
-/// If blocks beyond the plateau's age die at more than this share of the inflow, the store has
-/// begun to turn over.
-const TURNING: f64 = 0.3;
-/// Growth goes on rather than slows from this probability on …
-const GOES_ON: f64 = 0.5;
-/// … and is a leak's rather than just growth from these on: that it goes on and nothing is freed,
-/// and that, knowing stores, it is a leak.
-const STRONG: f64 = 0.77;
-const MIN_CONFIDENCE: f64 = 0.4;
-/// No verdict but a leak's is surer than this: the next minute may change it.
-const MOST_SURE: f64 = 0.9;
-
-/// Judges a series as it was at the end of the tick before `now`.
-pub fn judge(series: &Series, now: Tick, context: &Context) -> Judgement {
-    let view = View::of(series, now);
-    if let Some(reason) = unjudgeable(&view, context) {
-        return Judgement::insufficient(reason);
-    }
-    if series.is_refused() {
-        return Judgement::insufficient("there are too many call paths to follow each".to_owned());
-    }
-    let mut judgement = Judgement::measured(&view, context);
-    let cohorts = view.cohorts();
-    if let Some(plateau) = plateau::find(&view)
-        && let Some(generations) = generations::find(&cohorts, &plateau, view.now)
-        && judgement.weigh(&view, &plateau, &generations, context)
-    {
-        return judgement;
-    }
-    judgement.name(&view, &cohorts, context);
-    judgement
-}
-
-/// Why nothing can be said at all.
-pub(super) fn unjudgeable(view: &View, context: &Context) -> Option<String> {
-    if let Some(loss) = context.losses.spoil() {
-        return Some(loss);
-    }
-    let time = format_seconds(context.ticks.seconds(view.span().max(0.0)));
-    (view.span() < f64::from(MIN_TICKS)).then(|| format!("it was seen for {time} only"))
-}
-
 impl Judgement {
     /// No judgement, for a reason.
     pub fn insufficient(reason: String) -> Self {
@@ -165,148 +100,6 @@ impl Judgement {
             severity: Severity::None,
             reasons: vec![reason],
             sparse: true,
-        }
-    }
-
-    /// What can be measured whatever the verdict: the line and the trend of the total.
-    pub(super) fn measured(view: &View, context: &Context) -> Self {
-        let seconds = |tick: f64| context.ticks.seconds(tick - view.since);
-        let points: Vec<(f64, f64)> = view
-            .totals
-            .iter()
-            .map(|point| (seconds(point.0), point.1))
-            .collect();
-        let line = least_squares::fit(&points);
-        let trend = shape::trend(&points);
-        Self {
-            line,
-            line_says_leak: line.is_some_and(|line| line_rule::says_leak(&line, &points)),
-            rate: trend.map(|trend| trend.slope),
-            rate_ci95: trend.map(|trend| trend.slope_ci95),
-            trend,
-            reasons: Vec::new(),
-            ..Self::insufficient(String::new())
-        }
-    }
-
-    /// Whether what the generations left is a leak, or growth that may be one. False leaves it to
-    /// the course of the total.
-    fn weigh(
-        &mut self,
-        view: &View,
-        plateau: &Plateau,
-        generations: &Generations,
-        context: &Context,
-    ) -> bool {
-        let least_length = MIN_LENGTH
-            .max(MIN_LENGTH_SHARE * view.span())
-            .max(MIN_LENGTH_OF_AGE * plateau.age);
-        self.sparse = generations.blocks < MIN_BLOCKS || generations.holding < MIN_GENERATIONS;
-        if self.sparse
-            || generations.length() < least_length
-            || generations.steady <= GOES_ON
-            || generations.silence <= ENDED
-        {
-            return false;
-        }
-        let teller = Teller::new(context, view);
-        let recently = view.now - view.recent_since;
-        let inflow = generations.blocks / generations.length() * recently;
-        if plateau.recent_dead - plateau.recent_dead.sqrt() > TURNING * inflow {
-            self.reasons.push(teller.turning(plateau));
-            return false;
-        }
-        let rate = rate::of(generations).per_second(&context.ticks);
-        let seconds = context.ticks.seconds(view.now - generations.start);
-        let strength = plateau.evidence * generations.steady;
-        let confidence = strength * leak_not_store(seconds, generations.kept_share);
-        self.reasons = vec![
-            teller.plateau(plateau),
-            teller.generations(generations),
-            teller.pace(generations),
-            teller.rate(&rate),
-        ];
-        if strength >= STRONG && confidence >= MIN_CONFIDENCE {
-            self.verdict = Verdict::Leak;
-            self.confidence = Some(confidence);
-        } else {
-            self.verdict = Verdict::Growing;
-            self.confidence = Some(strength.min(MOST_SURE));
-        }
-        self.reasons.push(teller.watched(generations));
-        self.project(view, rate, context);
-        true
-    }
-
-    /// The sum of what stacks leak or grow. Their intervals add as those of independent rates.
-    pub(super) fn add_up(
-        &mut self,
-        verdict: Verdict,
-        stacks: &[&Self],
-        view: &View,
-        context: &Context,
-    ) {
-        let (mut mean, mut below, mut above) = (0.0, 0.0, 0.0);
-        let mut confidence: f64 = 0.0;
-        for stack in stacks {
-            let rate = stack.rate.unwrap_or(0.0);
-            let [low, high] = stack.rate_ci95.unwrap_or([rate; 2]);
-            mean += rate;
-            below += (rate - low).powi(2);
-            above += (high - rate).powi(2);
-            confidence = confidence.max(stack.confidence.unwrap_or(0.0));
-        }
-        self.verdict = verdict;
-        self.confidence = Some(confidence);
-        let ci95 = [mean - below.sqrt(), mean + above.sqrt()];
-        self.project(view, Rate { mean, ci95 }, context);
-    }
-
-    /// Takes over a rate per second, and what follows from it.
-    fn project(&mut self, view: &View, rate: Rate, context: &Context) {
-        let mean = rate.mean;
-        let outstanding = view.outstanding as u64;
-        self.rate = Some(mean);
-        self.rate_ci95 = Some(rate.ci95);
-        self.projected_24h = Some(projection::in_24_hours(outstanding, mean));
-        self.seconds_to_limit = context
-            .limit
-            .and_then(|limit| projection::seconds_to(limit, mean));
-        self.severity = context.severity.of(outstanding, mean);
-    }
-
-    /// Names the course of the total.
-    pub(super) fn name(&mut self, view: &View, cohorts: &[Cohort], context: &Context) {
-        let teller = Teller::new(context, view);
-        let Some(shape) = shape::of(&view.totals, view.falls, cohorts) else {
-            self.verdict = Verdict::Stable;
-            self.confidence = Some(MOST_SURE);
-            self.projected_24h = Some(view.outstanding as u64);
-            self.reasons.push(teller.nothing_held());
-            return;
-        };
-        let blocks: u64 = view.bins.iter().map(|bin| u64::from(bin.kept_count)).sum();
-        if shape.verdict == Verdict::Growing && (blocks as f64) < MIN_BLOCKS {
-            self.reasons.insert(0, teller.few(blocks));
-            return;
-        }
-        self.verdict = shape.verdict;
-        self.confidence = Some(shape.confidence);
-        self.reasons.insert(0, teller.shape(&shape));
-        let held = match shape.verdict {
-            Verdict::Sawtooth => view.highest,
-            _ => view.outstanding,
-        };
-        self.projected_24h = Some(held as u64);
-        if shape.verdict == Verdict::Growing
-            && let Some(trend) = shape.trend
-        {
-            let rate = Rate {
-                mean: trend.slope,
-                ci95: trend.slope_ci95,
-            }
-            .per_second(&context.ticks);
-            self.project(view, rate, context);
         }
     }
 }

@@ -48,8 +48,11 @@ impl<'a> View<'a> {
         let Some(history) = series.history() else {
             return view;
         };
-        view.bins = history.bins.as_slice().to_vec();
-        view.bins.extend(series.pending(now));
+        let bins = history.bins.as_slice().iter().copied();
+        view.bins = bins
+            .chain(series.pending(now))
+            .skip_while(|bin| bin.kept_count == 0)
+            .collect();
         view.deaths = history.ages.classes();
         view.recent_since = f64::from(history.ages.recent_since());
         view.totals = history.course.points(now, outstanding);

@@ -5,10 +5,11 @@
 //! without blocks to explain it is no leak that a free could cure, but is told.
 
 use super::course::Course;
+use super::judge::{judge, unjudgeable};
 use super::reasons::{self, Teller};
 use super::series::Series;
 use super::ticks::Tick;
-use super::verdict::{Context, Judgement, Verdict, judge, unjudgeable};
+use super::verdict::{Context, Judgement, Verdict};
 use super::view::View;
 
 /// A stack with the verdict on it.
@@ -16,12 +17,25 @@ use super::view::View;
 pub struct Judged<'a> {
     /// Its series.
     pub series: &'a Series,
-    /// What [`judge`] said of it, at the same time and in the same context.
-    pub judgement: &'a Judgement,
+    /// What [`judge`] said of it, at the same time and in the same context; `None` if it was not
+    /// judged, because there can't be much to it (see [`Series::may_leak`]).
+    pub judgement: Option<&'a Judgement>,
 }
 
-/// Stacks that grow make the whole grow if they hold at least this share of it.
-const GROWING_SHARE: f64 = 0.05;
+impl<'a> Judged<'a> {
+    fn with(&self, verdict: Verdict) -> Option<&'a Judgement> {
+        self.judgement
+            .filter(|judgement| judgement.verdict == verdict)
+    }
+
+    fn is_sparse(&self) -> bool {
+        !self.series.is_refused() && self.judgement.is_none_or(|judgement| judgement.sparse)
+    }
+}
+
+/// Stacks that grow make the whole grow, and small leaks together are the whole's, if they hold at
+/// least this share of it.
+const LEAST_SHARE: f64 = 0.05;
 /// Resident memory grows without explanation if it did so by more than this share of itself …
 const UNEXPLAINED_SHARE: f64 = 0.1;
 /// … and this many bytes, and if blocks explain less than half of it.
@@ -42,37 +56,35 @@ pub fn judge_whole(
     if let Some(reason) = unjudgeable(&view, context) {
         return Judgement::insufficient(reason);
     }
-    let scattered = stacks.iter().filter(|stack| stack.judgement.sparse);
+    let scattered = stacks.iter().filter(|stack| stack.is_sparse());
     let scattered = Series::sum(scattered.map(|stack| stack.series), since, now);
+    let matters = |held: u64| held as f64 >= LEAST_SHARE * view.outstanding;
+    let scattered_matters = matters(scattered.outstanding_bytes());
     let scattered = judge(&scattered, now, context);
-    let with = |verdict: Verdict| {
-        stacks
-            .iter()
-            .filter(move |stack| stack.judgement.verdict == verdict)
-    };
-    let mut judgement = Judgement::measured(&view, context);
-    let teller = Teller::new(context, &view);
-    let leaking: Vec<&Judgement> = with(Verdict::Leak).map(|stack| stack.judgement).collect();
-    let growing: Vec<&Judgement> = with(Verdict::Growing)
-        .map(|stack| stack.judgement)
-        .collect();
-    let held_by_growing: u64 = with(Verdict::Growing)
+    let with = |verdict| stacks.iter().filter_map(move |stack| stack.with(verdict));
+    let leaking: Vec<&Judgement> = with(Verdict::Leak).collect();
+    let growing: Vec<&Judgement> = with(Verdict::Growing).collect();
+    let held_by_growing: u64 = stacks
+        .iter()
+        .filter(|stack| stack.with(Verdict::Growing).is_some())
         .map(|stack| stack.series.outstanding_bytes())
         .sum();
+    let mut judgement = Judgement::measured(&view, context);
+    let teller = Teller::new(context, &view);
     if !leaking.is_empty() {
         judgement.add_up(Verdict::Leak, &leaking, &view, context);
         judgement.reasons.push(teller.stacks("leak", &leaking));
         if let Some(worst) = worst(&leaking) {
             judgement.reasons.extend(worst.reasons.iter().cloned());
         }
-    } else if scattered.verdict == Verdict::Leak {
+    } else if scattered.verdict == Verdict::Leak && scattered_matters {
         judgement.add_up(Verdict::Leak, &[&scattered], &view, context);
         judgement.reasons.push(reasons::SCATTERED.to_owned());
         judgement.reasons.extend(scattered.reasons.iter().cloned());
     } else {
         judgement.name(&view, &view.cohorts(), context);
         if !growing.is_empty() {
-            if held_by_growing as f64 >= GROWING_SHARE * view.outstanding {
+            if matters(held_by_growing) {
                 judgement.add_up(Verdict::Growing, &growing, &view, context);
             }
             judgement.reasons.push(teller.stacks("grow", &growing));

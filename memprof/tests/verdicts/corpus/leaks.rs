@@ -7,9 +7,9 @@ use rand_distr::{Distribution, Exp};
 use super::blocks::{Block, Lifetimes, NEVER, Sizes, log_uniform, lost, transient};
 use super::load::{Load, poisson};
 use super::stores::{Eviction, Keys, cache, flushed};
-use super::{Cook, Dials, Half, Recipe, Truth};
+use super::{Dials, Half, Kind, Recipe, Truth};
 
-pub const KINDS: &[(&str, Cook)] = &[
+pub const KINDS: &[Kind] = &[
     ("leak_linear", linear),
     ("leak_step", step),
     ("leak_slow_in_churn", slow_in_churn),

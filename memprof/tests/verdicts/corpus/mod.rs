@@ -19,7 +19,6 @@ use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 pub use blocks::Block;
-pub use load::Load;
 
 pub type Rng = Xoshiro256PlusPlus;
 
@@ -45,7 +44,6 @@ pub enum Truth {
 
 /// One simulated stack.
 pub struct Sample {
-    pub kind: &'static str,
     pub truth: Truth,
     /// The right names, for innocents.
     pub names: Vec<Verdict>,
@@ -81,29 +79,27 @@ pub struct Dials<'a> {
     pub end: f64,
 }
 
+/// What makes a recipe.
 pub type Cook = fn(&mut Dials) -> Recipe;
 
+/// A name, and what makes samples of it.
+pub type Kind = (&'static str, Cook);
+
 /// All kinds of leak.
-pub const LEAKS: &[(&str, Cook)] = leaks::KINDS;
+pub const LEAKS: &[Kind] = leaks::KINDS;
 /// All kinds of innocents.
-pub const INNOCENTS: &[(&str, Cook)] = innocents::KINDS;
+pub const INNOCENTS: &[Kind] = innocents::KINDS;
 /// Stores that are still filling.
-pub const FILLING: &[(&str, Cook)] = innocents::FILLING;
+pub const FILLING: &[Kind] = innocents::FILLING;
 
 impl Sample {
     /// The sample of a kind with a number; the same every time.
-    pub fn new(kind: (&'static str, Cook), half: Half, number: u64, intervals: u32) -> Self {
+    pub fn new(kind: Kind, half: Half, number: u64, intervals: u32) -> Self {
         Self::running_on(kind, half, number, intervals, 1)
     }
 
     /// The same kind of program, watched for so many times its own window.
-    pub fn running_on(
-        kind: (&'static str, Cook),
-        half: Half,
-        number: u64,
-        window: u32,
-        times: u32,
-    ) -> Self {
+    pub fn running_on(kind: Kind, half: Half, number: u64, window: u32, times: u32) -> Self {
         let intervals = window * times;
         let name = kind.0.bytes().fold(0u64, |hash, byte| {
             hash.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte)
@@ -143,7 +139,6 @@ impl Sample {
         // Stable: a death at the moment of its birth stays behind it.
         events.sort_by(|a, b| a.at.total_cmp(&b.at));
         Self {
-            kind: kind.0,
             truth: recipe.truth,
             names: recipe.names,
             intervals,
@@ -152,21 +147,23 @@ impl Sample {
         }
     }
 
-    pub fn len(&self) -> usize {
-        self.events.len()
-    }
-
-    pub fn is_leak(&self) -> bool {
-        matches!(self.truth, Truth::Leak { .. })
-    }
-
     /// The events, in order, into a series with ticks of 2^`shift` ns; `at_interval` sees it at
     /// the end of every interval.
-    pub fn play(&self, shift: u32, mut at_interval: impl FnMut(u32, &mut Series)) {
+    pub fn play(&self, shift: u32, at_interval: impl FnMut(u32, &Series)) {
+        self.play_into(Series::new, shift, at_interval);
+    }
+
+    /// The same into another kind of series.
+    pub fn play_into(
+        &self,
+        series: fn(u32) -> Series,
+        shift: u32,
+        mut at_interval: impl FnMut(u32, &Series),
+    ) {
         let ticks = Ticks::new(0, shift);
         let tick_of = |at: f64| ticks.of((at * (1u64 << self.shift) as f64) as u64);
         let first = self.events.first().map_or(0, |event| tick_of(event.at));
-        let mut series = Series::new(first);
+        let mut series = series(first);
         let mut room = Room::default();
         let mut events = self.events.iter().peekable();
         for interval in 1..=self.intervals {
@@ -179,7 +176,7 @@ impl Sample {
                 }
             }
             series.advance(tick_of(f64::from(interval)), &mut room);
-            at_interval(interval, &mut series);
+            at_interval(interval, &series);
         }
     }
 }
