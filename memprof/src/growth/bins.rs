@@ -190,3 +190,101 @@ fn is_due(birth: Tick, level: u32, now: Tick) -> bool {
     let end = ((u64::from(birth) >> level) + 1) << level;
     u64::from(now) + 1 >= end + (u64::from(BINS_PER_OCTAVE) << level)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn born(tick: Tick, blocks: u32) -> Bin {
+        Bin {
+            first: tick,
+            last: tick,
+            kept_bytes: 10 * u64::from(blocks),
+            kept_count: blocks,
+            born_bytes: 10.0 * blocks as f32,
+        }
+    }
+
+    fn filled(ticks: Tick) -> Bins {
+        let mut bins = Bins::default();
+        (0..ticks).for_each(|tick| bins.push(born(tick, 1)));
+        bins
+    }
+
+    #[test]
+    fn intervals_are_narrower_than_an_eighth_of_their_age() {
+        let now = 100_000;
+        for bin in filled(now).as_slice() {
+            let age = f64::from(now - bin.last);
+            assert!(bin.width() <= 1.0f64.max(age / 8.0), "{bin:?}");
+        }
+    }
+
+    #[test]
+    fn intervals_grow_in_number_with_the_logarithm_of_the_time() {
+        let lengths = [64, 640, 6_400, 64_000, 640_000].map(|now| filled(now).as_slice().len());
+        assert_eq!(lengths[0], 64);
+        assert!(lengths[1] <= 80 && lengths[2] <= 110, "{lengths:?}");
+        assert!(lengths[3] <= 140 && lengths[4] <= 170, "{lengths:?}");
+    }
+
+    #[test]
+    fn what_holds_nothing_any_more_is_dropped_from_the_front() {
+        let mut bins = filled(20);
+        (0..20).for_each(|tick| bins.died(tick, 10));
+        (20..40).for_each(|tick| bins.push(born(tick, 1)));
+        assert!(bins.as_slice()[0].first >= 12);
+        bins.revived(3, 10);
+        assert_eq!(
+            (bins.as_slice()[0].first, bins.as_slice()[0].kept_count),
+            (3, 1)
+        );
+    }
+
+    #[test]
+    fn series_that_were_merged_at_different_times_add_up() {
+        let (long, mut short) = (filled(1000), Bins::default());
+        short.push(born(3, 5));
+        let sum = Bins::sum([&long, &short].into_iter(), 1000);
+        let blocks: u32 = sum.as_slice().iter().map(|bin| bin.kept_count).sum();
+        assert_eq!(blocks, 1005);
+        let ordered = sum
+            .as_slice()
+            .windows(2)
+            .all(|pair| pair[0].last < pair[1].first);
+        assert!(ordered, "{:?}", sum.as_slice());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_whatever_is_born_and_dies(
+            steps in prop::collection::vec((0u32..200, 0u32..4, any::<prop::sample::Index>()), 1..600)
+        ) {
+            let mut bins = Bins::default();
+            let mut live: Vec<Tick> = Vec::new();
+            let mut tick = 0;
+            for (gap, blocks, which) in steps {
+                tick += gap + 1;
+                if blocks > 0 {
+                    bins.push(born(tick, blocks));
+                    live.extend((0..blocks).map(|_| tick));
+                } else if !live.is_empty() {
+                    let birth = live.swap_remove(which.index(live.len()));
+                    bins.died(birth, 10);
+                }
+            }
+            live.sort_unstable();
+            let mut rest = live.as_slice();
+            for bin in bins.as_slice() {
+                let older = rest.iter().take_while(|birth| **birth <= bin.last).count();
+                prop_assert!(rest[..older].iter().all(|birth| *birth >= bin.first));
+                prop_assert_eq!(bin.kept_count as usize, older);
+                prop_assert_eq!(bin.kept_bytes, 10 * older as u64);
+                rest = &rest[older..];
+            }
+            prop_assert_eq!(rest, &[] as &[Tick]);
+        }
+    }
+}

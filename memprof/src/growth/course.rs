@@ -66,27 +66,6 @@ impl Course {
         &self.swings
     }
 
-    /// Adds another course of the same run, sample by sample; since its last sample it has been
-    /// `latest`. Its swings are lost in the sum: they stay this one's.
-    pub(super) fn absorb(&mut self, other: &Self, now: Tick, latest: f64) {
-        let points = other.points(now, latest);
-        let mut next = points.iter().peekable();
-        let mut value = 0.0;
-        let stride = self.totals.stride();
-        self.totals.add(|end| {
-            // A sample at the end of a tick covers the stride up to it.
-            let tick = f64::from(self.since) + f64::from(end);
-            while let Some(point) = next.next_if(|point| point.0 <= tick + 0.5) {
-                value = point.1;
-            }
-            if tick + f64::from(stride) > f64::from(now) {
-                latest
-            } else {
-                value
-            }
-        });
-    }
-
     /// The first tick.
     pub fn since(&self) -> Tick {
         self.since

@@ -41,16 +41,32 @@ const MIN_CONFIDENCE: f64 = 0.4;
 const MOST_SURE: f64 = 0.9;
 
 impl Series {
-    /// Whether there is enough left, from enough generations, to be called a leak or growing; cheap
-    /// enough to ask of every series before [`judge`], which takes some 30 µs.
-    pub fn may_leak(&self) -> bool {
+    /// Whether this can be called a leak, or growing like one: whether enough is left of enough
+    /// generations, and not only of long ago. Cheap enough to ask of every series before
+    /// [`judge`], which takes some 15 µs.
+    pub fn may_leak(&self, now: Tick) -> bool {
         let Some(history) = self.history() else {
             return false;
         };
-        let bins = history.bins.as_slice();
-        let holding = bins.iter().filter(|bin| bin.kept_count > 0).count();
-        let blocks = bins.iter().map(|bin| bin.kept_count);
-        holding >= MIN_GENERATIONS && blocks.fold(0, u32::saturating_add) >= MIN_BLOCKS
+        let mut holding = history
+            .bins
+            .as_slice()
+            .iter()
+            .filter(|bin| bin.kept_count > 0);
+        let Some(first) = holding.next() else {
+            return false;
+        };
+        let (mut generations, mut blocks, mut last) = (1, first.kept_count, first.last);
+        for bin in holding {
+            generations += 1;
+            blocks = blocks.saturating_add(bin.kept_count);
+            last = bin.last;
+        }
+        let length = f64::from(now.saturating_sub(first.first)).max(1.0);
+        let busy = f64::from(last - first.first + 1) / length;
+        generations >= MIN_GENERATIONS
+            && blocks >= MIN_BLOCKS
+            && busy.powi(MIN_GENERATIONS as i32) > ENDED
     }
 }
 
@@ -152,7 +168,8 @@ impl Judgement {
             self.confidence = Some(strength.min(MOST_SURE));
         }
         self.reasons.push(teller.watched(generations));
-        self.project(view, rate, context);
+        let left = (rate.mean * seconds).min(view.outstanding);
+        self.project(view, rate, left, context);
         true
     }
 
@@ -164,7 +181,7 @@ impl Judgement {
         view: &View,
         context: &Context,
     ) {
-        let (mut mean, mut below, mut above) = (0.0, 0.0, 0.0);
+        let (mut mean, mut below, mut above, mut left) = (0.0, 0.0, 0.0, 0);
         let mut confidence: f64 = 0.0;
         for stack in stacks {
             let rate = stack.rate.unwrap_or(0.0);
@@ -172,25 +189,26 @@ impl Judgement {
             mean += rate;
             below += (rate - low).powi(2);
             above += (high - rate).powi(2);
+            left += stack.left.unwrap_or(0);
             confidence = confidence.max(stack.confidence.unwrap_or(0.0));
         }
         self.verdict = verdict;
         self.confidence = Some(confidence);
         let ci95 = [mean - below.sqrt(), mean + above.sqrt()];
-        self.project(view, Rate { mean, ci95 }, context);
+        self.project(view, Rate { mean, ci95 }, left as f64, context);
     }
 
-    /// Takes over a rate per second, and what follows from it.
-    fn project(&mut self, view: &View, rate: Rate, context: &Context) {
+    /// Takes over a rate per second and what it has left, and what follows from them.
+    fn project(&mut self, view: &View, rate: Rate, left: f64, context: &Context) {
         let mean = rate.mean;
-        let outstanding = view.outstanding as u64;
         self.rate = Some(mean);
         self.rate_ci95 = Some(rate.ci95);
-        self.projected_24h = Some(projection::in_24_hours(outstanding, mean));
+        self.left = Some(left as u64);
+        self.projected_24h = Some(projection::in_24_hours(view.outstanding as u64, mean));
         self.seconds_to_limit = context
             .limit
             .and_then(|limit| projection::seconds_to(limit, mean));
-        self.severity = context.severity.of(outstanding, mean);
+        self.severity = context.severity.of(left as u64, mean);
     }
 
     /// Names the course of the total.
@@ -216,6 +234,19 @@ impl Judgement {
             _ => view.outstanding,
         };
         self.projected_24h = Some(held as u64);
+        if matches!(shape.verdict, Verdict::Bounded | Verdict::WarmUp) {
+            // What it grew by at the start is not how it grows.
+            let since: Vec<(f64, f64)> = view
+                .totals
+                .iter()
+                .filter(|point| point.0 >= shape.grew_until)
+                .copied()
+                .collect();
+            let trend = shape::trend(&since);
+            let per_second = |rate: f64| rate / context.ticks.seconds(1.0);
+            self.rate = trend.map(|trend| per_second(trend.slope));
+            self.rate_ci95 = trend.map(|trend| trend.slope_ci95.map(per_second));
+        }
         if shape.verdict == Verdict::Growing
             && let Some(trend) = shape.trend
         {
@@ -224,7 +255,7 @@ impl Judgement {
                 ci95: trend.slope_ci95,
             }
             .per_second(&context.ticks);
-            self.project(view, rate, context);
+            self.project(view, rate, view.outstanding, context);
         }
     }
 }

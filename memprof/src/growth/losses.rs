@@ -30,3 +30,32 @@ impl Losses {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_frees_and_too_many_losses_spoil_the_record() {
+        let tolerant = Losses {
+            frees: 0,
+            share: 0.0005,
+            tolerated: 0.001,
+        };
+        assert_eq!(tolerant.spoil(), None);
+        let worse = Losses {
+            share: 0.002,
+            ..tolerant
+        };
+        let reason = worse.spoil().expect("too many");
+        assert_eq!(
+            reason,
+            "0.20 % of the events were lost, more than the 0.10 % that are tolerated"
+        );
+        let lost_free = Losses {
+            frees: 1,
+            ..tolerant
+        };
+        assert!(lost_free.spoil().is_some());
+    }
+}

@@ -29,7 +29,9 @@ impl Rate {
 pub(super) fn of(generations: &Generations) -> Rate {
     let mean = generations.staying / generations.length();
     let cells = &generations.cells;
-    let reach = t_quantile_975(cells.freedom()) * cells.relative_error();
+    // Where in its gap a window begins and ends is worth half a block.
+    let scatter = cells.relative_error().hypot(0.5 / generations.blocks);
+    let reach = t_quantile_975(cells.freedom()) * scatter;
     Rate {
         mean,
         ci95: [mean * (-reach).exp(), mean * reach.exp()],

@@ -60,10 +60,10 @@ impl<'a> Teller<'a> {
         };
         let age = self.time(plateau.age);
         if plateau.dead_share <= 0.0 {
-            return format!("of the {what} that reached an age of {age} none has been freed since");
+            return format!("none of the {what} that reached an age of {age} has been freed");
         }
         let share = percent(plateau.dead_share);
-        format!("of the {what} that reached an age of {age} only {share} were freed later")
+        format!("of the {what} that reached an age of {age} only {share} have been freed")
     }
 
     /// Every generation leaves some.
@@ -71,16 +71,12 @@ impl<'a> Teller<'a> {
         let blocks = format_count(generations.blocks.round() as u64);
         let size = format_size(generations.bytes.round() as u64);
         let length = self.time(generations.length());
-        format!("{blocks} blocks ({size}) of {length} of births are left, and they keep coming")
+        format!("{blocks} blocks ({size}) that were allocated over {length} are still there")
     }
 
     /// Whether they come as fast as before.
     pub(super) fn pace(&self, generations: &Generations) -> String {
         let exponent = generations.exponent;
-        if generations.silence < 0.05 {
-            let age = self.time(self.view.now - generations.end);
-            return format!("no recent births were kept for longer than {age}");
-        }
         if exponent >= 0.9 {
             return "newer generations leave as much as older ones".to_owned();
         }
@@ -160,7 +156,7 @@ impl<'a> Teller<'a> {
             ),
             Verdict::Growing => match shape.trend {
                 Some(trend) => format!(
-                    "the total rises by {} over the whole time (Mann–Kendall p = {})",
+                    "the total rises by {} over the whole time (Mann–Kendall p {})",
                     self.per_second(trend.slope),
                     p_value(trend.test.p_value())
                 ),
@@ -189,8 +185,8 @@ fn percent(share: f64) -> String {
 
 fn p_value(p: f64) -> String {
     if p < 0.001 {
-        "below 0.001".to_owned()
+        "< 0.001".to_owned()
     } else {
-        format!("{p:.3}")
+        format!("= {p:.3}")
     }
 }

@@ -183,13 +183,16 @@ impl Series {
         self.history = Some(Box::new(history));
     }
 
-    /// Series of one run, added up: stacks to a process, or processes to the whole. `since`: not
-    /// after any of theirs.
-    pub fn sum<'a>(all: impl Iterator<Item = &'a Self> + Clone, since: Tick, now: Tick) -> Self {
+    /// Series of one run, added up, but for the course of their total. `since`: not after any of
+    /// theirs.
+    pub(super) fn sum<'a>(
+        all: impl Iterator<Item = &'a Self> + Clone,
+        since: Tick,
+        now: Tick,
+    ) -> Self {
         let mut sum = Self::new(since);
         sum.tick = now;
         let mut history = History::new(since);
-        history.course.hold(now, 0.0, 0);
         let pending = all.clone().filter_map(|one| one.pending(now));
         let pending: Vec<Bins> = pending.map(Bins::of).collect();
         let settled = all.clone().filter_map(Self::history);
@@ -198,9 +201,7 @@ impl Series {
             sum.outstanding_bytes += one.outstanding_bytes;
             sum.outstanding_count = sum.outstanding_count.saturating_add(one.outstanding_count);
             if let Some(its) = one.history() {
-                let total = one.outstanding_bytes as f64;
                 history.ages.absorb(&its.ages);
-                history.course.absorb(&its.course, now, total);
             }
         }
         sum.history = Some(Box::new(history));
@@ -261,5 +262,87 @@ impl Series {
                 + history.course.memory_bytes()
         });
         size_of::<Self>() + history
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::growth::ages::age_class;
+
+    proptest! {
+        #[test]
+        fn blocks_are_where_they_were_born_and_deaths_at_their_age(
+            steps in prop::collection::vec(
+                (prop_oneof![4 => Just(0u32), 1 => 1u32..30], any::<bool>(), any::<prop::sample::Index>()),
+                1..500,
+            )
+        ) {
+            let mut room = Room::default();
+            let mut series = Series::new(5);
+            let (mut live, mut ages): (Vec<Tick>, Vec<Tick>) = (Vec::new(), Vec::new());
+            let mut tick = 5;
+            for (gap, is_birth, which) in steps {
+                tick += gap;
+                if is_birth || live.is_empty() {
+                    series.born(tick, 7, &mut room);
+                    live.push(tick);
+                } else {
+                    let birth = live.swap_remove(which.index(live.len()));
+                    series.died(birth, tick, 7, &mut room);
+                    ages.push(tick - birth);
+                }
+            }
+            let now = tick + 1;
+            series.advance(now, &mut room);
+            prop_assert_eq!(series.outstanding_bytes(), 7 * live.len() as u64);
+            prop_assert_eq!(series.outstanding_count() as usize, live.len());
+            let Some(history) = series.history() else {
+                // Nothing outlived its tick.
+                prop_assert_eq!(live.len(), 0);
+                return Ok(());
+            };
+            for bin in history.bins.as_slice() {
+                let within = |birth: &&Tick| (bin.first..=bin.last).contains(*birth);
+                prop_assert_eq!(bin.kept_count as usize, live.iter().filter(within).count());
+            }
+            let held: u64 = history.bins.as_slice().iter().map(|bin| bin.kept_bytes).sum();
+            prop_assert_eq!(held, 7 * live.len() as u64);
+            for (class, deaths) in history.ages.classes().iter().enumerate().skip(1) {
+                let died = ages.iter().filter(|age| age_class(**age) == class).count();
+                prop_assert_eq!(deaths.count as usize, died);
+            }
+        }
+    }
+
+    #[test]
+    fn a_free_that_was_none_is_taken_back() {
+        let mut room = Room::default();
+        let mut series = Series::new(0);
+        series.born(0, 100, &mut room);
+        series.born(1, 50, &mut room);
+        series.died(0, 9, 100, &mut room);
+        series.revived(0, 9, 100, &mut room);
+        series.died(1, 9, 50, &mut room);
+        series.advance(10, &mut room);
+        let history = series.history().expect("blocks outlived their tick");
+        assert_eq!(history.bins.as_slice()[0].kept_bytes, 100);
+        let deaths: u32 = history.ages.classes().iter().map(|class| class.count).sum();
+        assert_eq!((deaths, series.outstanding_bytes()), (1, 100));
+    }
+
+    #[test]
+    fn frees_of_what_was_never_seen_born_change_nothing_but_the_total() {
+        let mut room = Room::default();
+        let mut series = Series::new(0);
+        series.born(0, 100, &mut room);
+        let mut child = series.forked(50);
+        child.died(0, 60, 100, &mut room);
+        child.advance(70, &mut room);
+        assert_eq!((child.outstanding_bytes(), child.has_history()), (0, false));
+        child.died(0, 80, 100, &mut room);
+        assert_eq!(child.outstanding_bytes(), 0);
     }
 }

@@ -26,6 +26,7 @@ pub struct Swings {
     trough_at: Tick,
     last_peak: f32,
     highest: f32,
+    previous: f32,
 }
 
 impl Swings {
@@ -46,6 +47,10 @@ impl Swings {
             }
         } else {
             if value >= self.extreme {
+                if f64::from(value - self.previous) >= REVERSAL * f64::from(value) {
+                    // A leap: what grew before it was not this.
+                    self.trough_at = tick.saturating_sub(1);
+                }
                 self.turn(tick, value, count);
             }
             let fallen = f64::from(self.extreme - value);
@@ -60,6 +65,7 @@ impl Swings {
                 self.turn(tick, value, count);
             }
         }
+        self.previous = value;
     }
 
     fn turn(&mut self, tick: Tick, value: f32, count: u32) {
@@ -76,5 +82,42 @@ impl Swings {
     /// The highest total at the end of a tick.
     pub fn highest(&self) -> f64 {
         f64::from(self.highest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The falls of a total of blocks of 10 bytes.
+    fn falls(blocks: impl IntoIterator<Item = u32>) -> u32 {
+        let mut swings = Swings::default();
+        for (blocks, tick) in blocks.into_iter().zip(0..) {
+            swings.look(tick, 10.0 * f64::from(blocks), blocks);
+        }
+        swings.falls()
+    }
+
+    #[test]
+    fn flushes_are_counted_and_so_are_slow_falls() {
+        assert_eq!(falls((0..100).map(|tick| 10 * (tick % 20))), 4);
+        let wave = |tick: i32| (100.0 + 90.0 * (f64::from(tick) / 8.0).sin()) as u32;
+        assert_eq!(falls((0..200).map(wave)), 4);
+    }
+
+    #[test]
+    fn what_varies_by_chance_or_little_has_no_falls() {
+        assert_eq!(
+            falls((0..100).map(|tick| [3, 1, 4, 1, 5, 2, 6][tick % 7])),
+            0
+        );
+        assert_eq!(falls((0..100).map(|tick| 1000 + 30 * (tick % 7))), 0);
+        assert_eq!(falls([0, 100, 200, 300, 300, 300]), 0);
+    }
+
+    #[test]
+    fn a_spike_is_no_tooth() {
+        let spike = |tick| if tick % 20 == 10 { 900 } else { 200 };
+        assert_eq!(falls((0..100).map(spike)), 0);
     }
 }

@@ -48,16 +48,34 @@ impl Totals {
         &self.samples
     }
 
-    /// Adds to each sample what `more` says for the end of its stride, counted from the beginning.
-    pub(super) fn add(&mut self, mut more: impl FnMut(u32) -> f64) {
-        let stride = self.stride;
-        for (sample, number) in self.samples.iter_mut().zip(1u32..) {
-            *sample += more(number.saturating_mul(stride)) as f32;
-        }
-    }
-
     /// Heap bytes.
     pub fn memory_bytes(&self) -> usize {
         self.samples.capacity() * size_of::<f32>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_of_the_ends_of_strides_and_bounded() {
+        let mut totals = Totals::default();
+        for tick in 0..100_000 {
+            totals.hold(tick + 1, f64::from(tick));
+        }
+        assert!((MAX_SAMPLES / 2..MAX_SAMPLES).contains(&totals.samples().len()));
+        for (sample, number) in totals.samples().iter().zip(1..) {
+            assert_eq!(*sample, (number * totals.stride() - 1) as f32);
+        }
+    }
+
+    #[test]
+    fn a_long_silence_is_filled_with_what_held() {
+        let mut totals = Totals::default();
+        totals.hold(10, 1.0);
+        totals.hold(1_000_000, 7.0);
+        assert!(totals.samples().len() >= MAX_SAMPLES / 2);
+        assert!(totals.samples()[1..].iter().all(|sample| *sample == 7.0));
     }
 }

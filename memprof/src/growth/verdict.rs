@@ -61,8 +61,8 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// How sure that is, 0 to 1. For a leak it counts in that a store may still be filling.
     pub confidence: Option<f64>,
-    /// The growth of what is outstanding, bytes per second: of a leak what stays for good, else
-    /// the trend of the total.
+    /// The growth of what is outstanding, bytes per second: of a leak what stays for good; of what
+    /// grew at the start its trend since; else the trend of the total.
     pub rate: Option<f64>,
     /// Its 95 % interval.
     pub rate_ci95: Option<[f64; 2]>,
@@ -76,6 +76,8 @@ pub struct Judgement {
     pub projected_24h: Option<u64>,
     /// Seconds until the limit is met, if it goes on like this.
     pub seconds_to_limit: Option<f64>,
+    /// Bytes that a leak has left for good so far; of other growth, what is outstanding.
+    pub left: Option<u64>,
     /// How bad it is: none unless it is a leak or may be one.
     pub severity: Severity,
     /// What led to the verdict, in plain sentences, the weightiest first.
@@ -97,6 +99,7 @@ impl Judgement {
             trend: None,
             projected_24h: None,
             seconds_to_limit: None,
+            left: None,
             severity: Severity::None,
             reasons: vec![reason],
             sparse: true,

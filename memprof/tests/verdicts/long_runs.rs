@@ -2,7 +2,7 @@
 
 use memprof::growth::{Context, Ticks, Verdict, judge};
 
-use crate::corpus::{INNOCENTS, Kind, LEAKS, Sample};
+use crate::corpus::{Kind, Sample};
 use crate::score::{half, is_whole, samples_per_kind, share};
 
 /// At this confidence a pipeline may fail by default.
@@ -51,8 +51,13 @@ fn ever_sure(
 fn watched_for_ten_windows_few_innocents_are_ever_surely_called_a_leak_and_most_leaks_are() {
     let samples = samples_per_kind(6);
     let watched = |kind, number| Sample::running_on(kind, half(), number, 60, 10);
-    let innocents = ever_sure("10 windows, innocents", INNOCENTS, samples, watched);
-    let leaks = ever_sure("10 windows, leaks", LEAKS, samples, watched);
+    let innocents = ever_sure(
+        "10 windows, innocents",
+        &half().innocents(),
+        samples,
+        watched,
+    );
+    let leaks = ever_sure("10 windows, leaks", &half().leaks(), samples, watched);
     assert!(innocents <= 0.02, "{innocents}");
     assert!(leaks >= 0.5, "{leaks}");
 }
@@ -64,6 +69,11 @@ fn watched_for_ten_windows_few_innocents_are_ever_surely_called_a_leak_and_most_
 fn stores_that_fill_for_most_of_a_long_run_are_seldom_surely_called_a_leak() {
     let samples = samples_per_kind(6);
     let stretched = |kind, number| Sample::new(kind, half(), number, 600);
-    let innocents = ever_sure("one long window, innocents", INNOCENTS, samples, stretched);
+    let innocents = ever_sure(
+        "one long window, innocents",
+        &half().innocents(),
+        samples,
+        stretched,
+    );
     assert!(innocents <= 0.06, "{innocents}");
 }

@@ -15,6 +15,7 @@ mod corpus;
 mod long_runs;
 mod merging;
 mod score;
+mod sentences;
 mod short_runs;
 mod whole;
 mod window;

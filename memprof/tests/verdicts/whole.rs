@@ -49,7 +49,7 @@ impl Process {
             .zip(&each)
             .map(|(series, judgement)| Judged {
                 series,
-                judgement: series.may_leak().then_some(judgement),
+                judgement: series.may_leak(END).then_some(judgement),
             })
             .collect();
         let whole = judge_whole(&judged, &self.total, resident, END, context);

@@ -1,13 +1,13 @@
 //! The goals at 60 intervals, of 0.27 to 8.6 s, on the half that nothing was tuned on.
 
-use crate::corpus::{FILLING, INNOCENTS, LEAKS, Sample};
+use crate::corpus::{FILLING, Sample};
 use crate::score::{Score, half, judge_at_end, samples_per_kind};
 
 const INTERVALS: u32 = 60;
 
 fn score(finer: u32, samples: u64) -> Score {
     Score::of(
-        [LEAKS, INNOCENTS, FILLING],
+        [&half().leaks(), &half().innocents(), FILLING],
         samples,
         true,
         |kind, number| Some(Sample::new(kind, half(), number, INTERVALS)),

@@ -1,20 +1,18 @@
-//! Simulated call stacks with known truth: 13 kinds of leak, 22 of innocents, and stores that are
+//! Simulated call stacks with known truth: 16 kinds of leak, 31 of innocents, and stores that are
 //! still filling when the window ends, which nothing can tell from a leak. Every block is
 //! simulated from birth to death, so that totals, counts and ages agree.
 //!
 //! Two halves: `Tuning`, on which thresholds were chosen, and `HeldOut`, with other seeds, wider
-//! parameters and variants that the first half lacks.
+//! parameters, variants that the first half lacks, and kinds of its own (`unseen.rs`).
 
 mod blocks;
 mod innocents;
 mod leaks;
 mod load;
 mod stores;
+mod unseen;
 
-use memprof::growth::Room;
-use memprof::growth::Series;
-use memprof::growth::Ticks;
-use memprof::growth::Verdict;
+use memprof::growth::{Room, Series, Ticks, Verdict};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -27,7 +25,7 @@ pub type Rng = Xoshiro256PlusPlus;
 pub enum Half {
     /// Thresholds were chosen on it.
     Tuning,
-    /// It was looked at when they were.
+    /// Nothing was chosen on it.
     HeldOut,
 }
 
@@ -85,12 +83,31 @@ pub type Cook = fn(&mut Dials) -> Recipe;
 /// A name, and what makes samples of it.
 pub type Kind = (&'static str, Cook);
 
-/// All kinds of leak.
+/// Kinds of leak in both halves.
 pub const LEAKS: &[Kind] = leaks::KINDS;
-/// All kinds of innocents.
+/// Kinds of innocents in both halves.
 pub const INNOCENTS: &[Kind] = innocents::KINDS;
 /// Stores that are still filling.
 pub const FILLING: &[Kind] = innocents::FILLING;
+
+impl Half {
+    /// All of its kinds of leak.
+    pub fn leaks(self) -> Vec<Kind> {
+        self.kinds(LEAKS, unseen::LEAKS)
+    }
+
+    /// All of its kinds of innocents.
+    pub fn innocents(self) -> Vec<Kind> {
+        self.kinds(INNOCENTS, unseen::INNOCENTS)
+    }
+
+    fn kinds(self, common: &[Kind], unseen: &[Kind]) -> Vec<Kind> {
+        match self {
+            Self::Tuning => common.to_vec(),
+            Self::HeldOut => [common, unseen].concat(),
+        }
+    }
+}
 
 impl Sample {
     /// The sample of a kind with a number; the same every time.
