@@ -22,7 +22,7 @@ use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
 use memprof_common::{
     allocator::{RETURN_PROGRAM, Shape},
     counters::{COUNTERS, Counter, Counters},
-    settings::{FollowedProcess, KernelOffsets, MAX_RINGS, RARE_RING_BYTES},
+    settings::{COPY_RING_BYTES, FollowedProcess, KernelOffsets, MAX_RINGS, RARE_RING_BYTES},
 };
 
 use super::plan::Site;
@@ -89,7 +89,7 @@ impl RingMap {
 pub struct Loaded {
     /// The kernel side.
     pub side: KernelSide,
-    /// The rings; the last one is that of the rare records.
+    /// The rings; the last ones are those of the rare records and of copied stacks.
     pub rings: Vec<RingMap>,
     /// The unwind tables, empty.
     pub unwind: UnwindMaps,
@@ -130,10 +130,12 @@ impl KernelSide {
         let mut next_space = Array::try_from(map("NEXT_SPACE")?)?;
         let mut outer = ArrayOfMaps::try_from(map("RINGS")?)?;
         let mut rings = make_rings(&mut outer, ring_bytes)?;
-        let aya::maps::Map::RingBuf(rare) = map("RARE")? else {
-            bail!("the BPF object's RARE is no ring buffer");
-        };
-        rings.push(RingMap::of(&rare, RARE_RING_BYTES)?);
+        for (name, bytes) in [("RARE", RARE_RING_BYTES), ("COPIES", COPY_RING_BYTES)] {
+            let aya::maps::Map::RingBuf(ring) = map(name)? else {
+                bail!("the BPF object's {name} is no ring buffer");
+            };
+            rings.push(RingMap::of(&ring, bytes)?);
+        }
         let unwind = UnwindMaps {
             segments: ArrayOfMaps::try_from(map("SEGMENTS")?)?,
             pages: HashMap::try_from(map("PAGES")?)?,
