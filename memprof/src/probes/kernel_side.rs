@@ -130,11 +130,14 @@ impl KernelSide {
         let mut next_space = Array::try_from(map("NEXT_SPACE")?)?;
         let mut outer = ArrayOfMaps::try_from(map("RINGS")?)?;
         let mut rings = make_rings(&mut outer, ring_bytes)?;
+        // The programs name them by descriptors, which must be open until they are loaded.
+        let mut own = Vec::new();
         for (name, bytes) in [("RARE", RARE_RING_BYTES), ("COPIES", COPY_RING_BYTES)] {
             let aya::maps::Map::RingBuf(ring) = map(name)? else {
                 bail!("the BPF object's {name} is no ring buffer");
             };
             rings.push(RingMap::of(&ring, bytes)?);
+            own.push(ring);
         }
         let unwind = UnwindMaps {
             segments: ArrayOfMaps::try_from(map("SEGMENTS")?)?,
