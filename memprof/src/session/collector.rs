@@ -185,8 +185,11 @@ impl State {
     /// Has a copied stack unwound, with what its process has mapped now. Its program counters came
     /// before it, and where they are has been looked at then.
     fn unwind_copy(&mut self, space: SpaceId, copy: StackCopy) {
-        if let Some(stack) = self.pipeline.stacks().get(copy.id) {
+        if let Some(stack) = self.pipeline.stacks().get(copy.id)
+            && stack.wants_copies()
+        {
             self.copies.send(Job {
+                space,
                 known: stack.pcs.clone(),
                 copy,
                 regions: self.spaces.regions(space).to_vec(),

@@ -2,21 +2,30 @@
 //! the rings must not wait.
 
 use std::{
+    collections::HashMap,
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel},
     thread,
     time::{Duration, Instant},
 };
 
+use memprof_common::event::whole_stack_id;
+
 use crate::{
     events::event::StackCopy,
-    identity::StackId,
+    identity::{SpaceId, StackId},
+    probes::kernel_side::BrokenWalks,
     target::modules::{Modules, Region},
     unwind::copied::{Code, Continued, CopiedMemory, CopiedStack, CopyUnwinder},
 };
 
 /// Copies that wait for the thread; further ones are dropped.
 const MAX_WAITING: usize = 256;
+/// Copies of one broken walk that gave nothing, after which no more are made.
+const MAX_FRUITLESS: u32 = 3;
+/// Broken walks whose copies gave nothing that are remembered; with more, all are forgotten.
+const MAX_REMEMBERED: usize = 16 * 1024;
 /// How long the end of a run waits for the copies that are left.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -24,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Job {
     /// The copy.
     pub copy: StackCopy,
+    /// Where its process lives.
+    pub space: SpaceId,
     /// What is known of its stack.
     pub known: Box<[u64]>,
     /// The executable mappings.
@@ -52,10 +63,23 @@ impl Job {
     }
 }
 
-/// What a copy gave.
+/// What the copy of a stack gave; `None`: no more than the walk had found.
 struct Outcome {
-    id: StackId,
+    stack: StackId,
+    /// The id that the walk would have if it had not broken down.
+    walk: u64,
     continued: Option<Continued>,
+}
+
+impl Outcome {
+    fn of(job: &Job, unwinder: &mut CopyUnwinder) -> Self {
+        let walked = job.known.get(..job.copy.frames).unwrap_or_default();
+        Self {
+            stack: job.copy.id,
+            walk: whole_stack_id(job.space.0, walked),
+            continued: unwind(job, unwinder),
+        }
+    }
 }
 
 /// The thread, and the ways to it and back.
@@ -65,14 +89,18 @@ pub struct Copies {
     outcomes: Receiver<Outcome>,
     under_way: u64,
     dropped: u64,
+    /// How often a walk's copies gave nothing.
+    fruitless: HashMap<u64, u32>,
+    broken_walks: Option<BrokenWalks>,
 }
 
 impl Copies {
-    /// Starts the thread. It ends when this is dropped.
+    /// Starts the thread. It ends when this is dropped. `broken_walks` hears of which walks need
+    /// no copies.
     ///
     /// # Errors
     /// If the system has no thread to give.
-    pub fn start() -> std::io::Result<Self> {
+    pub fn start(broken_walks: Option<BrokenWalks>) -> io::Result<Self> {
         let (jobs, waiting) = sync_channel::<Job>(MAX_WAITING);
         let (results, outcomes) = channel();
         thread::Builder::new()
@@ -80,11 +108,7 @@ impl Copies {
             .spawn(move || {
                 let mut unwinder = CopyUnwinder::default();
                 for job in waiting {
-                    let outcome = Outcome {
-                        id: job.copy.id,
-                        continued: unwind(&job, &mut unwinder),
-                    };
-                    if results.send(outcome).is_err() {
+                    if results.send(Outcome::of(&job, &mut unwinder)).is_err() {
                         return;
                     }
                 }
@@ -94,6 +118,8 @@ impl Copies {
             outcomes,
             under_way: 0,
             dropped: 0,
+            fruitless: HashMap::new(),
+            broken_walks,
         })
     }
 
@@ -142,7 +168,26 @@ impl Copies {
 
     fn note(&mut self, outcome: Outcome, taken: &mut Vec<(StackId, Continued)>) {
         self.under_way = self.under_way.saturating_sub(1);
-        taken.extend(outcome.continued.map(|continued| (outcome.id, continued)));
+        match outcome.continued {
+            Some(continued) => {
+                self.fruitless.remove(&outcome.walk);
+                taken.push((outcome.stack, continued));
+            }
+            None => self.note_fruitless(outcome.walk),
+        }
+    }
+
+    fn note_fruitless(&mut self, walk: u64) {
+        if self.fruitless.len() == MAX_REMEMBERED {
+            self.fruitless.clear();
+        }
+        let times = self.fruitless.entry(walk).or_insert(0);
+        *times += 1;
+        if *times >= MAX_FRUITLESS
+            && let Some(broken) = &mut self.broken_walks
+        {
+            broken.give_up(walk);
+        }
     }
 }
 

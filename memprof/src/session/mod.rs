@@ -41,7 +41,8 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let (mut tracer, rings, unwind) = Tracer::load(config.children)?;
     tracer.follow(&targets)?;
     let start = monotonic();
-    let copies = Copies::start().context("cannot start the unwinder's thread")?;
+    let copies = Copies::start(tracer.side().take_broken_walks())
+        .context("cannot start the unwinder's thread")?;
     let mut state = State::new(start, UnwindLoader::new(unwind), copies, notices);
     tracer.introduce(&mut targets, &mut state);
     let collector = Collector::start(state, rings)?;

@@ -37,6 +37,11 @@ pub struct Stack {
 }
 
 impl Stack {
+    /// Whether a copy can still add to it: its walk broke down, and copies have not parted.
+    pub fn wants_copies(&self) -> bool {
+        self.may_have_twin() && !self.parted
+    }
+
     /// Whether another id may stand for the same program counters: ids of walks that broke down
     /// are told apart by more than these.
     pub fn may_have_twin(&self) -> bool {
