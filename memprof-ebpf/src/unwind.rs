@@ -9,7 +9,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::{bpf_loop, bpf_probe_read_user};
 use memprof_common::{
-    event::{MAX_FRAMES, STACK_HEADER_WORDS, StackEnd},
+    event::{MAX_FRAMES, STACK_HEADER_WORDS, StackEnd, mix},
     unwind::{
         END_RULE, ProcessMappings, RuleKind, SIGNAL_RBP_OFFSET, SIGNAL_RIP_OFFSET,
         SIGNAL_RSP_OFFSET, added_offset, cfa_offset, plt_cfa_offset, rbp_at_rbp, rbp_offset,
@@ -31,12 +31,12 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct Walk {
     /// Registers of the frame that the walk is at.
-    pc: u64,
-    stack: u64,
-    frame: u64,
+    pub pc: u64,
+    pub stack: u64,
+    pub frame: u64,
     /// 1 if `pc` is a return address, so that the call is before it; 0 if it is an instruction
     /// that was interrupted.
-    returned: u64,
+    pub returned: u64,
     /// The stack's hash so far.
     pub hash: u64,
     /// Program counters so far.
@@ -45,13 +45,6 @@ pub struct Walk {
     pub end: u64,
     /// 1 if a step was made by frame pointer.
     pub by_frame_pointer: u64,
-}
-
-/// Mixes one program counter into a stack's hash (Fibonacci hashing, folded).
-#[inline(always)]
-fn mix(hash: u64, pc: u64) -> u64 {
-    let mixed = (hash ^ pc).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed ^ (mixed >> 32)
 }
 
 /// What the callback of `bpf_loop` is handed: it may only point into the BPF stack.

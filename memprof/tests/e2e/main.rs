@@ -8,6 +8,7 @@
 mod harness;
 
 mod bad_input;
+mod copied;
 mod exact;
 mod formats;
 mod other_files;
