@@ -11,7 +11,7 @@ use aya_ebpf::helpers::{bpf_loop, bpf_probe_read_user};
 use memprof_common::{
     event::{MAX_FRAMES, STACK_HEADER_WORDS, StackEnd, mix},
     unwind::{
-        FRAME_POINTER_RULE, ProcessMappings, RuleKind, SIGNAL_RBP_OFFSET, SIGNAL_RIP_OFFSET,
+        END_RULE, ProcessMappings, RuleKind, SIGNAL_RBP_OFFSET, SIGNAL_RIP_OFFSET,
         SIGNAL_RSP_OFFSET, added_offset, cfa_offset, plt_cfa_offset, rbp_at_rbp, rbp_offset,
         rule_kind, slot_offset,
     },
@@ -112,11 +112,11 @@ fn find_caller(thread: *mut Thread, mappings: *const ProcessMappings) -> Option<
     // SAFETY: as above.
     let (pc, stack, frame) =
         unsafe { ((*walk).pc - (*walk).returned, (*walk).stack, (*walk).frame) };
-    let rule = if mappings.is_null() {
-        FRAME_POINTER_RULE
-    } else {
-        rule_at(mappings, pc)
-    };
+    if mappings.is_null() {
+        // Nothing is known of this code: what its registers hold may be anything.
+        return Some(StackEnd::Broken);
+    }
+    let rule = rule_at(mappings, pc);
     let mut caller_frame = frame;
     let mut by_frame_pointer = false;
     let cfa = match rule_kind(rule) {
@@ -155,7 +155,9 @@ fn find_caller(thread: *mut Thread, mappings: *const ProcessMappings) -> Option<
         }
         RuleKind::Signal => return interrupted(thread, stack),
         RuleKind::End => return Some(StackEnd::Complete),
-        _ => {
+        RuleKind::Unsupported => return Some(StackEnd::Broken),
+        RuleKind::None if begins_outermost(mappings, pc + 1) => return Some(StackEnd::Complete),
+        RuleKind::None | RuleKind::FramePointer => {
             by_frame_pointer = true;
             // SAFETY: as above.
             unsafe { (*walk).by_frame_pointer = 1 };
@@ -188,11 +190,42 @@ fn find_caller(thread: *mut Thread, mappings: *const ProcessMappings) -> Option<
     }
     // Where the code keeps no frame pointer, the register holds anything, and what it points at
     // is no return address: garbage that would make a new stack of every call.
-    if by_frame_pointer && !mappings.is_null() && !is_code(mappings, return_address) {
+    if by_frame_pointer && !follows_call(mappings, return_address) {
         return Some(StackEnd::Broken);
     }
     go_to(thread, return_address, cfa, caller_frame, 1);
     None
+}
+
+/// Whether the function that begins at `pc` is the outermost of its stack. The return address of
+/// a coroutine is no call's: it is the first instruction of where the coroutine ends, and what is
+/// before it is another function or none.
+#[inline(never)]
+fn begins_outermost(mappings: *const ProcessMappings, pc: u64) -> bool {
+    rule_at(mappings, pc) == END_RULE
+}
+
+/// Whether `pc` is in code, behind a call: `e8` with its offset, or `ff /2` with what its operand
+/// takes (SIB, displacement of one or four bytes).
+#[inline(never)]
+fn follows_call(mappings: *const ProcessMappings, pc: u64) -> bool {
+    if !is_code(mappings, pc) {
+        return false;
+    }
+    // SAFETY: the helper checks the address and fails on one that cannot be read.
+    let Ok(before) = (unsafe { bpf_probe_read_user((pc - 8) as *const u64) }) else {
+        return false;
+    };
+    let indirect = |length: u64| {
+        let code = before >> ((8 - length) * 8);
+        code & 0x38ff == 0x10ff
+    };
+    (before >> 24) as u8 == 0xe8
+        || indirect(2)
+        || indirect(3)
+        || indirect(4)
+        || indirect(6)
+        || indirect(7)
 }
 
 /// The caller's frame pointer, where the rule says that it was saved.
