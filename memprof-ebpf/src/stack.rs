@@ -1,7 +1,7 @@
 //! From a walk to a stack id: the program counters go to the collector once, when the id is new.
 //!
 //! A walk that broke down knows only the inner part of its stack, and many stacks may have that
-//! part in common. They are told apart by depth: where the walk broke down, measured from the
+//! part in common. They are told apart by depth: where on the stack the walk broke down, from the
 //! thread pointer, which is as far from the first frame in every thread that the C library
 //! starts. The collector is sent a copy of such a stack and may find the rest of it there. Two
 //! ways into the same code that come to the same depth still share an id; so the stack is copied
@@ -57,7 +57,13 @@ fn broken_stack_id(
     regs: *const pt_regs,
     time: u64,
 ) -> u64 {
-    let id = mix(walk.hash, walk.stack.wrapping_sub(thread_pointer()));
+    // A step by frame pointer may have led anywhere; where the call was made is sure.
+    let place = if walk.by_frame_pointer == 0 {
+        walk.stack
+    } else {
+        Registers::of(regs).stack
+    };
+    let id = mix(walk.hash, place.wrapping_sub(thread_pointer()));
     if let Some(uses) = SENT_STACKS.get_ptr_mut(id) {
         // SAFETY: a live map value. Uses on two CPUs at once may count as one.
         let now = unsafe {
