@@ -245,8 +245,10 @@ fn allocator_name(path: &str) -> String {
         ("libmimalloc", "mimalloc"),
         ("libc.musl", "musl"),
         ("ld-musl", "musl"),
-        ("libc.so", "glibc"),
+        ("libc.so.6", "glibc"),
         ("libc-2.", "glibc"),
+        // Without a number it is musl's, but for a script that glibc's linker reads.
+        ("libc.so", "musl"),
     ];
     known
         .iter()
@@ -264,6 +266,7 @@ mod tests {
         assert_eq!(allocator_name("/lib/x86_64-linux-gnu/libc.so.6"), "glibc");
         assert_eq!(allocator_name("/usr/lib/libjemalloc.so.2"), "jemalloc");
         assert_eq!(allocator_name("/lib/ld-musl-x86_64.so.1"), "musl");
+        assert_eq!(allocator_name("/usr/lib/x86_64-linux-musl/libc.so"), "musl");
         assert_eq!(allocator_name("/usr/bin/server"), "server");
     }
 

@@ -15,6 +15,11 @@ mod empty_probes;
 #[cfg(target_arch = "x86_64")]
 mod snippets;
 
+#[cfg(target_arch = "x86_64")]
+use std::{
+    ffi::{CStr, CString},
+    os::unix::ffi::OsStringExt as _,
+};
 use std::{
     fmt,
     os::fd::OwnedFd,
@@ -219,14 +224,23 @@ fn measure(_probes: &mut Vec<OwnedFd>) -> Result<HitCosts> {
     bail!("this architecture needs no choice of instructions");
 }
 
-/// Runs every kind of instruction in a child, with a probe on each.
 #[cfg(target_arch = "x86_64")]
 fn measure(probes: &mut Vec<OwnedFd>) -> Result<HitCosts> {
+    measure_with(empty_probes::attach, probes)
+}
+
+/// Runs every kind of instruction in a child, with a probe on each that `attach` puts there.
+#[cfg(target_arch = "x86_64")]
+fn measure_with(
+    attach: fn(&CStr, &[u64], u32) -> Result<Vec<OwnedFd>>,
+    probes: &mut Vec<OwnedFd>,
+) -> Result<HitCosts> {
     use snippets::{Kind, Snippets};
 
     let snippets = Snippets::new()?;
     let child = child::Child::start(&snippets)?;
-    *probes = empty_probes::attach(snippets.path(), snippets.offsets(), child.pid())?;
+    let path = CString::new(snippets.path().into_os_string().into_vec())?;
+    *probes = attach(&path, &snippets.offsets(), child.pid())?;
     let times = child.run()?;
     let time = |kind: Kind| times[kind as usize];
     Ok(HitCosts {
@@ -325,5 +339,42 @@ mod tests {
     #[test]
     fn no_instruction_reads_as_nothing() {
         assert_eq!(Emulated::NONE.to_string(), "nothing");
+    }
+
+    /// The kernel's own choice, by both ways to attach: what one of them calls emulated, the other
+    /// does too.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn both_ways_to_attach_measure_the_same() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("SKIPPED: only root may attach probes");
+            return;
+        }
+        let one_by_one = measure_with(empty_probes::one_by_one, &mut Vec::new()).unwrap();
+        let emulated = one_by_one.classify().unwrap();
+        // Every kernel since 3.16.
+        assert!(
+            emulated.jump && emulated.branch && emulated.call,
+            "{one_by_one:?}"
+        );
+        let at_once = |path: &CStr, offsets: &[u64], pid| {
+            Ok(vec![empty_probes::all_at_once(path, offsets, pid)?])
+        };
+        match measure_with(at_once, &mut Vec::new()) {
+            Ok(costs) => assert_eq!(costs.classify().unwrap(), emulated, "{costs:?}"),
+            Err(error) => eprintln!("SKIPPED: this kernel attaches one by one: {error:#}"),
+        }
+        let emulation = Emulation::measure();
+        assert_eq!(emulation.emulated, emulated, "{emulation}");
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_measurement_without_probes_says_so() {
+        let none = |_: &CStr, _: &[u64], _| Ok(Vec::new());
+        let costs = measure_with(none, &mut Vec::new()).unwrap();
+        costs.classify().unwrap_err();
+        let refused = |_: &CStr, _: &[u64], _| Err(anyhow::anyhow!("no"));
+        measure_with(refused, &mut Vec::new()).unwrap_err();
     }
 }

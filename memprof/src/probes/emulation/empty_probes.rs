@@ -2,13 +2,9 @@
 //! and later), which takes them out at once too, else one by one.
 
 use std::{
-    ffi::CString,
+    ffi::CStr,
     fs, io, mem,
-    os::{
-        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
-        unix::ffi::OsStringExt as _,
-    },
-    path::PathBuf,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
 };
 
 use anyhow::{Context as _, Result};
@@ -22,19 +18,14 @@ use aya_obj::generated::{
 const UPROBE_TYPE: &str = "/sys/bus/event_source/devices/uprobe/type";
 
 /// Probes `offsets` of the file at `path` in the process `pid`, until what it gives is dropped.
-pub(super) fn attach(
-    path: PathBuf,
-    offsets: [u64; super::snippets::KINDS],
-    pid: u32,
-) -> Result<Vec<OwnedFd>> {
-    let path = CString::new(path.into_os_string().into_vec())?;
-    match all_at_once(&path, &offsets, pid) {
+pub(super) fn attach(path: &CStr, offsets: &[u64], pid: u32) -> Result<Vec<OwnedFd>> {
+    match all_at_once(path, offsets, pid) {
         Ok(link) => Ok(vec![link]),
-        Err(_) => one_by_one(&path, &offsets, pid),
+        Err(_) => one_by_one(path, offsets, pid),
     }
 }
 
-fn all_at_once(path: &CString, offsets: &[u64], pid: u32) -> io::Result<OwnedFd> {
+pub(super) fn all_at_once(path: &CStr, offsets: &[u64], pid: u32) -> io::Result<OwnedFd> {
     let program = empty_program()?;
     // SAFETY: zeros are a valid value of the kernel's plain structures.
     let mut request: bpf_attr = unsafe { mem::zeroed() };
@@ -88,7 +79,7 @@ fn bpf(command: bpf_cmd, request: &bpf_attr) -> io::Result<OwnedFd> {
     owned(fd)
 }
 
-fn one_by_one(path: &CString, offsets: &[u64], pid: u32) -> Result<Vec<OwnedFd>> {
+pub(super) fn one_by_one(path: &CStr, offsets: &[u64], pid: u32) -> Result<Vec<OwnedFd>> {
     let kind =
         fs::read_to_string(UPROBE_TYPE).with_context(|| format!("cannot read {UPROBE_TYPE}"))?;
     let kind = kind.trim().parse()?;
