@@ -9,10 +9,12 @@ mod harness;
 
 mod allocators;
 mod bad_input;
+mod copied;
 mod exact;
 mod formats;
 mod other_files;
 mod processes;
 mod real_programs;
 mod shim_agrees;
+mod verifier;
 mod ways_out;

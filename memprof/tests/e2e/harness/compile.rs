@@ -30,6 +30,16 @@ pub(crate) fn program(name: &str) -> PathBuf {
         "sites_static" => build("sites", name, &["-static"]),
         "known_calls_static" => build("known_calls", name, &["-static"]),
         "known_calls_musl" => build("known_calls", name, &["-specs", MUSL_SPECS]),
+        // Unwind information that is not loaded, no frame pointers, and nothing else in rbp.
+        "copied_debug_frame" => build(
+            "copied",
+            name,
+            &[
+                "-fno-asynchronous-unwind-tables",
+                "-fomit-frame-pointer",
+                "-ffixed-rbp",
+            ],
+        ),
         _ => build(name, name, &[]),
     }
 }
