@@ -20,7 +20,7 @@ pub const MAX_MAPPINGS: usize = 65_536;
 /// Lines longer than this (a path of 4,096 bytes and what stands before it) are skipped.
 pub const MAX_LINE_BYTES: usize = 8192;
 
-const DELETED_SUFFIX: &str = " (deleted)";
+pub(super) const DELETED_SUFFIX: &str = " (deleted)";
 
 /// A file as `/proc/PID/maps` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
