@@ -70,7 +70,7 @@ pub fn extract(
     Extract {
         summary: state.pipeline.summary(),
         sites,
-        modules: state.spaces.modules().clone(),
+        modules: state.code.modules().clone(),
         processes: state.processes.clone(),
         by_process: by_process(state),
         quality: quality(state, counters),

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod collector;
+mod code_maps;
 mod output;
 mod run;
 mod signals;
@@ -15,13 +16,18 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc::unbounded_channel;
 
 use self::{
+    code_maps::CodeMaps,
     collector::{Collector, State, monotonic},
     output::Output,
     run::{Ended, Run},
     targets::{Targets, Tracer},
 };
 use crate::{
-    config::TraceConfig, host, probes::kernel_side::Children, unwind::loader::UnwindLoader,
+    config::TraceConfig,
+    host,
+    probes::kernel_side::Children,
+    target::mmap_events::MmapEvents,
+    unwind::{loader::UnwindLoader, worker::TableLoader},
 };
 
 /// Traces as configured; memprof's exit code.
@@ -39,9 +45,14 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let (mut tracer, rings, unwind) = Tracer::load(config.children)?;
     tracer.follow(&targets)?;
     let start = monotonic();
-    let mut state = State::new(start, UnwindLoader::new(unwind), notices);
+    // Refused: mappings are read when a stack has an unknown address, and the report says so.
+    let mmap_events = MmapEvents::open().ok();
+    let tables = TableLoader::start(UnwindLoader::new(unwind))?;
+    let code = CodeMaps::new(tables, mmap_events.is_some());
+    let mut state = State::new(start, code, notices);
     tracer.introduce(&mut targets, &mut state);
-    let collector = Collector::start(state, rings)?;
+    state.code.tables().settle();
+    let collector = Collector::start(state, rings, mmap_events)?;
     say_start(&config, &targets, &mut tracer);
 
     tracer.side().open_gate()?;

@@ -19,12 +19,16 @@ const FLAGS: [&str; 9] = [
     "-fno-optimize-sibling-calls",
 ];
 
+/// For the programs whose stacks only unwind tables can tell.
+const NO_FRAME_POINTERS: &str = "-fomit-frame-pointer";
+
 /// The executable of `tests/programs/NAME.c` or `.cc`; call it with a stage held.
 pub(crate) fn program(name: &str) -> PathBuf {
     match name {
         "static_nolibc" => build(name, name, &["-nostdlib", "-static"]),
         // The C library in the executable, and its functions known by its symbol table alone.
         "sites_static" => build("sites", name, &["-static"]),
+        "execs" => build(name, name, &[NO_FRAME_POINTERS]),
         _ => build(name, name, &[]),
     }
 }
@@ -32,6 +36,12 @@ pub(crate) fn program(name: &str) -> PathBuf {
 /// The counting shim, to be preloaded.
 pub(crate) fn shim_library() -> PathBuf {
     build("shim", "libshim.so", &["-shared", "-fPIC", "-ldl"])
+}
+
+/// A library without frame pointers that programs load at run time.
+pub(crate) fn plugin_library() -> PathBuf {
+    let extra = ["-shared", "-fPIC", NO_FRAME_POINTERS];
+    build("plugin", "plugin.so", &extra)
 }
 
 fn build(name: &str, output: &str, extra: &[&str]) -> PathBuf {
