@@ -4,7 +4,10 @@ use std::collections::HashSet;
 
 use memprof_common::counters::{Counter, Counters};
 
-use super::collector::{Followed, State};
+use super::{
+    collector::{Followed, State},
+    notes,
+};
 use crate::{
     config::Sort,
     identity::Nanoseconds,
@@ -158,6 +161,7 @@ fn quality(state: &State, counters: &Counters) -> Quality {
             probe_hits: Some(counters[Counter::ProbeHits as usize]),
             ..Overhead::default()
         },
+        notes: notes::of_code(&state.code),
         ..Quality::default()
     }
 }

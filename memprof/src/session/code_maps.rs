@@ -61,14 +61,15 @@ pub struct CodeMaps {
     changed: HashSet<SpaceId>,
     /// Spaces whose changes were not all told.
     missed: HashSet<SpaceId>,
-    /// Whether changes are told at all.
-    listening: bool,
+    /// Why changes are not told at all, if they are not.
+    deafness: Option<String>,
     lost: u64,
 }
 
 impl CodeMaps {
-    /// Nobody followed yet. Without `listening`, mappings are read when an address is not known.
-    pub fn new(tables: TableLoader, listening: bool) -> Self {
+    /// Nobody followed yet. If there is a reason why changes are not told, mappings are read when
+    /// an address is not known.
+    pub fn new(tables: TableLoader, deafness: Option<String>) -> Self {
         Self {
             spaces: AddressSpaces::default(),
             tables,
@@ -79,7 +80,7 @@ impl CodeMaps {
             between: HashSet::new(),
             changed: HashSet::new(),
             missed: HashSet::new(),
-            listening,
+            deafness,
             lost: 0,
         }
     }
@@ -94,9 +95,9 @@ impl CodeMaps {
         &self.tables
     }
 
-    /// Whether changes are told as they happen.
-    pub fn is_listening(&self) -> bool {
-        self.listening
+    /// Why changes are not told as they happen, if they are not.
+    pub fn deafness(&self) -> Option<&str> {
+        self.deafness.as_deref()
     }
 
     /// Changes that were lost on their way, and made up for by reading everything again.
@@ -295,10 +296,9 @@ impl CodeMaps {
         if monotonic() < currency.next_reading {
             return resolved.frames.into();
         }
-        let reading = if self.listening {
-            Reading::Additions
-        } else {
-            Reading::Whole
+        let reading = match self.deafness {
+            None => Reading::Additions,
+            Some(_) => Reading::Whole,
         };
         self.read(space, reading);
         self.spaces.resolve(space, pcs).frames.into()

@@ -31,6 +31,7 @@ use crate::{
     },
     identity::{Nanoseconds, Pid, SpaceId, StackId},
     pipeline::Pipeline,
+    priority::hurry,
     probes::kernel_side::RingMap,
     stacks::table::MAX_STACKS,
     target::{mmap_events::MmapEvents, modules::FrameAddress, process::ProcessFacts},
@@ -215,7 +216,10 @@ impl Collector {
         let (state, stopped) = (shared.clone(), stop.clone());
         let thread = thread::Builder::new()
             .name("collector".to_owned())
-            .spawn(move || reader.run(&state, &stopped))
+            .spawn(move || {
+                hurry();
+                reader.run(&state, &stopped);
+            })
             .context("cannot start the collector's thread")?;
         Ok(Self {
             shared,

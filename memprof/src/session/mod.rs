@@ -3,6 +3,7 @@
 mod assemble;
 mod collector;
 mod code_maps;
+mod notes;
 mod output;
 mod run;
 mod signals;
@@ -45,10 +46,13 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let (mut tracer, rings, unwind) = Tracer::load(config.children)?;
     tracer.follow(&targets)?;
     let start = monotonic();
-    // Refused: mappings are read when a stack has an unknown address, and the report says so.
-    let mmap_events = MmapEvents::open().ok();
+    let (mmap_events, deafness) = match MmapEvents::open() {
+        Ok(events) => (Some(events), None),
+        // Mappings are read when a stack has an unknown address, and the report says so.
+        Err(error) => (None, Some(error.to_string())),
+    };
     let tables = TableLoader::start(UnwindLoader::new(unwind))?;
-    let code = CodeMaps::new(tables, mmap_events.is_some());
+    let code = CodeMaps::new(tables, deafness);
     let mut state = State::new(start, code, notices);
     tracer.introduce(&mut targets, &mut state);
     state.code.tables().settle();

@@ -22,6 +22,8 @@ use crate::target::mappings::{Backing, FileId, MAX_MAPPINGS, Mapping, Mappings};
 
 /// Modules of a whole run, each with an open file.
 pub const MAX_MODULES: usize = 4096;
+/// Names that mappings have for modules; one file may have several.
+const MAX_NAMES: usize = 4 * MAX_MODULES;
 /// Regions of a space that are kept although they are not mapped any more, beside as many as are.
 const UNMAPPED_KEPT: usize = 64;
 /// Address spaces that are remembered at a time.
@@ -144,7 +146,9 @@ pub struct AddressSpaces {
     spaces: HashMap<SpaceId, Space>,
     modules: Modules,
     opened: HashMap<Stamp, ModuleIndex>,
-    unopened: HashMap<(FileId, Arc<str>), ModuleIndex>,
+    /// The latest module by what mappings call it: for a process that is gone, and whose files
+    /// can't be opened through it any more.
+    named: HashMap<(FileId, Arc<str>), ModuleIndex>,
 }
 
 impl AddressSpaces {
@@ -317,24 +321,27 @@ impl AddressSpaces {
         deleted: bool,
     ) -> Option<ModuleIndex> {
         let module = Module::of(pid, mapping, path, deleted);
+        let name = (id, Arc::clone(path));
         let stamp = module.stamp();
-        let unopened = (id, Arc::clone(path));
         let known = match &stamp {
-            Some(stamp) => self.opened.get(stamp),
-            None => self.unopened.get(&unopened),
+            Some(stamp) => self.opened.get(stamp).copied(),
+            None => self.named.get(&name).copied(),
         };
-        if let Some(&known) = known {
-            return Some(known);
-        }
-        if self.modules.0.len() >= MAX_MODULES {
-            return None;
-        }
-        let index = ModuleIndex(u32::try_from(self.modules.0.len()).ok()?);
-        self.modules.0.push(Arc::new(module));
-        match stamp {
-            Some(stamp) => self.opened.insert(stamp, index),
-            None => self.unopened.insert(unopened, index),
+        let index = match known {
+            Some(known) => known,
+            None if self.modules.0.len() >= MAX_MODULES => return None,
+            None => {
+                let index = ModuleIndex(u32::try_from(self.modules.0.len()).ok()?);
+                self.modules.0.push(Arc::new(module));
+                if let Some(stamp) = stamp {
+                    self.opened.insert(stamp, index);
+                }
+                index
+            }
         };
+        if self.named.len() < MAX_NAMES || self.named.contains_key(&name) {
+            self.named.insert(name, index);
+        }
         Some(index)
     }
 

@@ -152,11 +152,14 @@ impl UnwindLoader {
         if self.is_loaded(module) {
             return;
         }
-        let executable = handle.file().and_then(|file| {
-            let reader = ElfReader::new(file);
-            let section = reader.unwind_section();
-            self.load_section(section.as_ref().map(Option::as_ref).map_err(|_| ()))
-        });
+        let executable = match handle.file() {
+            Some(file) => {
+                let reader = ElfReader::new(file);
+                let section = reader.unwind_section();
+                self.load_section(section.as_ref().map(Option::as_ref).map_err(|_| ()))
+            }
+            None => self.load_section(Err(())),
+        };
         self.loaded.insert(module, executable);
     }
 

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     identity::{Pid, SpaceId},
+    priority::hurry,
     target::modules::{Module, ModuleIndex},
 };
 
@@ -90,7 +91,10 @@ impl TableLoader {
         };
         let thread = thread::Builder::new()
             .name("tables".to_owned())
-            .spawn(move || worker.run())
+            .spawn(move || {
+                hurry();
+                worker.run();
+            })
             .context("cannot start the thread that loads unwind tables")?;
         Ok(Self { shared, thread })
     }
