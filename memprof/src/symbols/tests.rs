@@ -215,7 +215,7 @@ fn separate_debug_files_are_found_by_build_id_and_beside_the_program() {
     let running = Running::start(&program, 2);
     let (spaces, addresses) = running.resolve();
     let names = |dirs: &[PathBuf]| {
-        let frames = Symbols::new(dirs.to_vec()).symbolize(spaces.modules(), &addresses);
+        let frames = Symbols::new(dirs).symbolize(spaces.modules(), &addresses);
         frames
             .iter()
             .map(|frame| shown(frame).map(|f| f.2))
@@ -313,16 +313,13 @@ int main() {
         // Above the allocator: only the container's functions, as far as this stack goes.
         for frame in &frames[1..] {
             let function = frame.function.as_ref().unwrap();
-            let of_std = function.name.contains("std::") && function.role == frame::Role::Library;
+            let of_std = function.name.contains("std::") && function.role == Role::Library;
             assert!(
                 of_std || &*function.name == name,
                 "{optimisation}: {function:?}"
             );
         }
-        assert_eq!(
-            frames[1].function.as_ref().unwrap().role,
-            frame::Role::Library
-        );
+        assert_eq!(frames[1].function.as_ref().unwrap().role, Role::Library);
     }
 }
 
@@ -367,8 +364,11 @@ fn survive(bytes: &[u8], file_offsets: &[u64]) {
     file.write_all(bytes).unwrap();
     let module = Module::of_file("/nowhere/hostile", file);
     if let Ok(mut symbols) = ModuleSymbols::open(&module, &[]) {
+        let facts = module.facts().unwrap().as_ref().unwrap();
         for &offset in file_offsets {
-            let _answer = symbols.find(offset);
+            if let Some(address) = facts.address_of(offset) {
+                let _answer = symbols.find(address);
+            }
         }
     }
 }

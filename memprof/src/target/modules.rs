@@ -15,12 +15,16 @@ use std::sync::Arc;
 pub use self::module::Module;
 use self::module::Stamp;
 use crate::events::event::{Pid, SpaceId};
+use crate::target::elf::ElfError;
 use crate::target::mappings::{Backing, FileId, Mapping, Mappings};
+use crate::target::perf_map_file::{PerfMapFile, PerfMapIndex};
 
 /// Modules of a whole run, each with an open file.
 pub const MAX_MODULES: usize = 4096;
 /// Address spaces that are remembered at a time.
 pub const MAX_SPACES: usize = 65_536;
+/// Processes of a run whose perf maps are read.
+pub const MAX_PERF_MAPS: usize = 1024;
 
 /// The name of a [`Module`] in its [`AddressSpaces`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,7 +42,7 @@ pub enum Place {
     },
     /// In executable memory without a file: code made at run time.
     Jit,
-    /// In the kernel's shared object.
+    /// In the kernel's shared object, which could not be read.
     Vdso,
     /// In a file for which there was no room (see [`MAX_MODULES`]).
     TooManyModules,
@@ -58,6 +62,8 @@ pub struct FrameAddress {
     pub is_return_address: bool,
     /// Where it is.
     pub place: Place,
+    /// Where the names of code that is in no ELF file would be.
+    pub perf_map: Option<PerfMapIndex>,
 }
 
 impl FrameAddress {
@@ -83,6 +89,14 @@ pub struct Resolved {
     pub missed: usize,
 }
 
+/// A perf map of an address space.
+pub struct FoundPerfMap {
+    /// Where it is read.
+    pub file: PerfMapFile,
+    /// That of the address space as a copy of which this one began.
+    pub inherited: Option<PerfMapIndex>,
+}
+
 /// An executable mapping and where its addresses are.
 #[derive(Clone, Debug)]
 pub struct Region {
@@ -99,6 +113,7 @@ pub struct Region {
 struct Layout {
     regions: Vec<Region>,
     modules: HashMap<FileId, ModuleIndex>,
+    vdso: Option<ModuleIndex>,
     image: Image,
 }
 
@@ -122,6 +137,11 @@ impl Layout {
                 module,
                 file_offset: file_offset.checked_add(within)?,
             },
+            // Its image begins at its first address.
+            Place::Vdso => self.vdso.map_or(Place::Vdso, |module| Place::File {
+                module,
+                file_offset: within,
+            }),
             other => other,
         })
     }
@@ -133,6 +153,8 @@ struct Space {
     /// The layout before: a stack may arrive after the library that it ran through was unloaded.
     before: Option<Arc<Layout>>,
     gone: bool,
+    /// Where the names of its code without a file are, and whose file that is.
+    perf_map: Option<(PerfMapIndex, Pid)>,
 }
 
 /// The modules of a run so far. Cheap to clone: what a clone names stays, whoever goes on.
@@ -160,6 +182,10 @@ pub struct AddressSpaces {
     modules: Modules,
     opened: HashMap<Stamp, ModuleIndex>,
     unopened: HashMap<(FileId, Arc<str>), ModuleIndex>,
+    vdso: Option<ModuleIndex>,
+    perf_maps: u16,
+    new_perf_maps: Vec<FoundPerfMap>,
+    perf_maps_left_out: u64,
 }
 
 impl AddressSpaces {
@@ -208,12 +234,58 @@ impl AddressSpaces {
             return;
         }
         let layout = self.lay_out(pid, mappings, image, known.as_deref());
+        let runs_without_elf = self.runs_without_elf(&layout);
         if known.is_some() || self.spaces.len() < MAX_SPACES {
             let entry = self.spaces.entry(space).or_default();
             entry.before = known;
             entry.now = Arc::new(layout);
             entry.gone = false;
+            if runs_without_elf {
+                self.find_perf_map(space, pid);
+            }
         }
+    }
+
+    /// Whether there is code that no ELF file has: a compiler may have made it.
+    fn runs_without_elf(&self, layout: &Layout) -> bool {
+        layout.regions.iter().any(|region| match region.place {
+            Place::Jit => true,
+            Place::File { module, .. } => {
+                let facts = self.modules.get(module).and_then(Module::facts);
+                facts == Some(&Err(ElfError::NotElf))
+            }
+            _ => false,
+        })
+    }
+
+    /// Takes note of where the process's perf map is, unless that is known.
+    fn find_perf_map(&mut self, space: SpaceId, pid: Pid) {
+        let Some(space) = self.spaces.get_mut(&space) else {
+            return;
+        };
+        if space.perf_map.is_some_and(|(_, owner)| owner == pid) {
+            return;
+        }
+        if usize::from(self.perf_maps) >= MAX_PERF_MAPS {
+            self.perf_maps_left_out += 1;
+            return;
+        }
+        if let Some(file) = PerfMapFile::of(pid) {
+            let inherited = space.perf_map.map(|(index, _)| index);
+            space.perf_map = Some((PerfMapIndex(self.perf_maps), pid));
+            self.perf_maps += 1;
+            self.new_perf_maps.push(FoundPerfMap { file, inherited });
+        }
+    }
+
+    /// The perf maps that were found since the last call, in the order of their indices.
+    pub fn take_new_perf_maps(&mut self) -> Vec<FoundPerfMap> {
+        std::mem::take(&mut self.new_perf_maps)
+    }
+
+    /// Processes past [`MAX_PERF_MAPS`].
+    pub fn perf_maps_left_out(&self) -> u64 {
+        self.perf_maps_left_out
     }
 
     fn lay_out(
@@ -230,7 +302,10 @@ impl AddressSpaces {
         for mapping in mappings.iter().filter(|mapping| mapping.executable) {
             let place = match &mapping.backing {
                 Backing::Anonymous => Place::Jit,
-                Backing::Vdso => Place::Vdso,
+                Backing::Vdso => {
+                    layout.vdso = self.vdso(pid, mapping);
+                    Place::Vdso
+                }
                 Backing::File { id, path, deleted } => {
                     let again = layout.modules.get(id);
                     let again = again.or_else(|| known.and_then(|known| known.modules.get(id)));
@@ -293,6 +368,17 @@ impl AddressSpaces {
         Some(index)
     }
 
+    /// The module of the vdso, which is the same one in all processes.
+    fn vdso(&mut self, pid: Pid, mapping: &Mapping) -> Option<ModuleIndex> {
+        if self.vdso.is_none() && self.modules.0.len() < MAX_MODULES {
+            let index = ModuleIndex(u32::try_from(self.modules.0.len()).ok()?);
+            let module = Module::of_vdso(pid, mapping).ok()?;
+            self.modules.0.push(Arc::new(module));
+            self.vdso = Some(index);
+        }
+        self.vdso
+    }
+
     /// The executable mappings of a space as they were read last, by address.
     pub fn regions(&self, space: SpaceId) -> &[Region] {
         self.spaces
@@ -318,6 +404,7 @@ impl AddressSpaces {
     /// an instruction, the others return addresses.
     pub fn resolve(&self, space: SpaceId, pcs: &[u64]) -> Resolved {
         let space = self.spaces.get(&space);
+        let perf_map = space.and_then(|space| Some(space.perf_map?.0));
         let mut missed = 0;
         let frames = pcs
             .iter()
@@ -337,6 +424,7 @@ impl AddressSpaces {
                     pc,
                     is_return_address,
                     place,
+                    perf_map,
                 }
             })
             .collect();

@@ -1,0 +1,176 @@
+//! The perf map of a process: `/tmp/perf-PID.map`, in which a just-in-time compiler lists the
+//! functions that it has made (Linux, tools/perf/Documentation/jit-interface.txt). Found as the
+//! process itself sees it, read bit by bit as it grows, to its end after the process has ended.
+//!
+//! The target chooses what lies under that name, so it is looked at before it is opened, and must
+//! be a regular file of the target's user or root. (A filesystem in user space could keep us
+//! waiting; but the kernel lets root into one only if its administrator has allowed that.)
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use procfs::process::{Process, Status};
+
+use crate::identity::Pid;
+use crate::target::mappings::reopen_regular;
+use crate::target::part::FilePart;
+
+/// The name of a [`PerfMapFile`] in its run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PerfMapIndex(pub u16);
+
+/// Where a process's perf map is, or will be.
+pub struct PerfMapFile {
+    pid: Pid,
+    /// What the kernel told the program at its start. Random addresses are in it, so no other
+    /// program has the same, not even one that takes over the process or its id.
+    program: Vec<u8>,
+    /// The process's root directory. Outlives the process.
+    root: Option<File>,
+    /// Relative to `root`.
+    path: PathBuf,
+    /// As whom it may write files.
+    users: [u32; 2],
+    opened: Option<Opened>,
+}
+
+struct Opened {
+    file: File,
+    position: u64,
+}
+
+/// Who has the process id now.
+#[derive(PartialEq, Eq)]
+enum Holder {
+    TheProgram,
+    Nobody,
+    Another,
+}
+
+impl PerfMapFile {
+    /// Takes note of where the perf map of a living process would be; `None` if it is gone.
+    pub fn of(pid: Pid) -> Option<Self> {
+        let program = program_of(pid)?;
+        let root = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC)
+            .open(format!("/proc/{}/root", pid.0))
+            .ok()?;
+        let status = status_of(pid)?;
+        // The last is the one by which the process knows itself.
+        let own_pid = *status.nspid.as_ref()?.last()?;
+        Some(Self {
+            pid,
+            program,
+            root: Some(root),
+            users: users_of(&status),
+            path: PathBuf::from(format!("tmp/perf-{own_pid}.map")),
+            opened: None,
+        })
+    }
+
+    /// Whether there will never be more to read.
+    pub fn is_over(&self) -> bool {
+        self.root.is_none()
+    }
+
+    /// Passes on what is new in the file, at most `most` bytes; how many these were.
+    pub fn read_new(&mut self, most: u64, mut sink: impl FnMut(&[u8])) -> u64 {
+        if self.is_over() {
+            return 0;
+        }
+        let holder = self.holder();
+        if holder == Holder::Another {
+            // It may have begun to write to the same file.
+            self.end();
+            return 0;
+        }
+        if let Some(status) = status_of(self.pid).filter(|_| holder == Holder::TheProgram) {
+            self.users = users_of(&status);
+        }
+        if self.opened.is_none() {
+            self.opened = self.open().map(|file| Opened { file, position: 0 });
+        }
+        let count = self
+            .opened
+            .as_mut()
+            .map_or(0, |opened| opened.read(most, &mut sink));
+        let at_end = count < most;
+        if at_end && holder == Holder::Nobody {
+            self.end();
+        } else if at_end && self.opened.as_ref().is_some_and(Opened::is_deleted) {
+            // There may be another by now.
+            self.opened = None;
+        }
+        count
+    }
+
+    fn end(&mut self) {
+        self.root = None;
+        self.opened = None;
+    }
+
+    fn holder(&self) -> Holder {
+        match program_of(self.pid) {
+            None => Holder::Nobody,
+            Some(program) if program == self.program => Holder::TheProgram,
+            Some(_) => Holder::Another,
+        }
+    }
+
+    fn open(&self) -> Option<File> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let handle = File::from(openat2(self.root.as_ref()?, &self.path, how).ok()?);
+        let accepted = |owner| owner == 0 || self.users.contains(&owner);
+        reopen_regular(&handle, |found| accepted(found.uid())).ok()
+    }
+}
+
+impl Opened {
+    fn read(&mut self, most: u64, sink: &mut impl FnMut(&[u8])) -> u64 {
+        let Ok(metadata) = self.file.metadata() else {
+            return 0;
+        };
+        if metadata.len() < self.position {
+            // Begun anew.
+            self.position = 0;
+        }
+        let end = metadata.len().min(self.position.saturating_add(most));
+        let mut part = FilePart::new(&self.file, self.position..end);
+        let mut buffer = vec![0; 64 << 10];
+        let mut total = 0;
+        // An error is an end, too.
+        while let Ok(count) = part.read(&mut buffer)
+            && let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty())
+        {
+            sink(bytes);
+            total += count as u64;
+        }
+        self.position += total;
+        total
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.file.metadata().is_ok_and(|found| found.nlink() == 0)
+    }
+}
+
+/// The auxiliary vector of a process, which is its program's alone; `None` if it has ended.
+fn program_of(pid: Pid) -> Option<Vec<u8>> {
+    let vector = fs::read(format!("/proc/{}/auxv", pid.0)).ok()?;
+    (!vector.is_empty()).then_some(vector)
+}
+
+fn status_of(pid: Pid) -> Option<Status> {
+    let process = Process::new(i32::try_from(pid.0).ok()?).ok()?;
+    process.status().ok()
+}
+
+fn users_of(status: &Status) -> [u32; 2] {
+    [status.ruid, status.euid]
+}
