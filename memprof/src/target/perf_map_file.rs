@@ -174,3 +174,147 @@ fn status_of(pid: Pid) -> Option<Status> {
 fn users_of(status: &Status) -> [u32; 2] {
     [status.ruid, status.euid]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+    use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// A process that may have a perf map, and that file's name. Both end with the test.
+    struct Jit {
+        child: Child,
+        path: PathBuf,
+    }
+
+    impl Jit {
+        fn start() -> Self {
+            let mut command = Command::new("sh");
+            command.args(["-c", "echo; read line; exec sleep 60"]);
+            let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            let mut child = pipes.spawn().unwrap();
+            // It runs what it should by then.
+            let mut ready = [0];
+            let mut output = child.stdout.take().unwrap();
+            output.read_exact(&mut ready).unwrap();
+            let path = PathBuf::from(format!("/tmp/perf-{}.map", child.id()));
+            Self { child, path }
+        }
+
+        fn file(&self) -> PerfMapFile {
+            PerfMapFile::of(Pid(self.child.id())).unwrap()
+        }
+
+        fn append(&self, text: &str) {
+            let mut options = OpenOptions::new();
+            let mut file = options.create(true).append(true).open(&self.path).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        }
+
+        fn end(&mut self) {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+    }
+
+    impl Drop for Jit {
+        fn drop(&mut self) {
+            // Either may fail if it has ended already, or has no file.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+
+    fn read(file: &mut PerfMapFile, most: u64) -> String {
+        let mut text = Vec::new();
+        let count = file.read_new(most, |part| text.extend_from_slice(part));
+        assert_eq!(count, text.len() as u64);
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_new_is_read_as_it_comes() {
+        let jit = Jit::start();
+        let mut file = jit.file();
+        assert_eq!(read(&mut file, 100), "");
+        jit.append("1000 10 one\n");
+        assert_eq!(read(&mut file, 5), "1000 ");
+        assert_eq!(read(&mut file, 100), "10 one\n");
+        assert_eq!(read(&mut file, 100), "");
+        jit.append("2000 10 two\n");
+        assert_eq!(read(&mut file, 100), "2000 10 two\n");
+        // Begun anew, then replaced.
+        fs::write(&jit.path, "3\n").unwrap();
+        assert_eq!(read(&mut file, 100), "3\n");
+        fs::remove_file(&jit.path).unwrap();
+        assert_eq!(read(&mut file, 100), "");
+        jit.append("4000 10 four\n");
+        assert_eq!(read(&mut file, 100), "4000 10 four\n");
+        assert!(!file.is_over());
+    }
+
+    #[test]
+    fn what_was_written_before_the_end_is_read_after_it() {
+        let mut jit = Jit::start();
+        let (mut opened, mut unopened) = (jit.file(), jit.file());
+        jit.append("1000 10 one\n");
+        assert_eq!(read(&mut opened, 100), "1000 10 one\n");
+        jit.append("2000 10 two\n");
+        jit.end();
+        assert_eq!(read(&mut unopened, 5), "1000 ");
+        assert!(!unopened.is_over());
+        assert_eq!(read(&mut unopened, 100), "10 one\n2000 10 two\n");
+        fs::remove_file(&jit.path).unwrap();
+        assert_eq!(read(&mut opened, 100), "2000 10 two\n");
+        assert!(opened.is_over() && unopened.is_over());
+        assert!(PerfMapFile::of(Pid(jit.child.id())).is_none());
+    }
+
+    #[test]
+    fn the_next_program_of_a_process_is_another() {
+        let mut jit = Jit::start();
+        let mut file = jit.file();
+        jit.append("1000 10 one\n");
+        assert_eq!(read(&mut file, 100), "1000 10 one\n");
+        jit.child.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let name = format!("/proc/{}/comm", jit.child.id());
+        while fs::read_to_string(&name).unwrap() != "sleep\n" {
+            std::thread::yield_now();
+        }
+        jit.append("2000 10 of another program\n");
+        assert_eq!(read(&mut file, 100), "");
+        assert!(file.is_over());
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_opened() {
+        let jit = Jit::start();
+        let started = Instant::now();
+        let target = Path::new("/tmp").join(format!("memprof-test-{}", jit.child.id()));
+        fs::write(&target, "1000 10 elsewhere\n").unwrap();
+        let fifo = |path: &Path| {
+            assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+        };
+        let hostile: [&dyn Fn(); 5] = [
+            &|| symlink(&target, &jit.path).unwrap(),
+            &|| symlink("/dev/zero", &jit.path).unwrap(),
+            &|| symlink("/proc/self/fd/0", &jit.path).unwrap(),
+            &|| fifo(&jit.path),
+            &|| fs::create_dir(&jit.path).unwrap(),
+        ];
+        for make in hostile {
+            make();
+            assert_eq!(read(&mut jit.file(), 100), "");
+            let _ = fs::remove_file(&jit.path);
+            let _ = fs::remove_dir(&jit.path);
+        }
+        fs::remove_file(&target).unwrap();
+        assert!(started.elapsed() < Duration::from_secs(10));
+    }
+}
