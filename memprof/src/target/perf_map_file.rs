@@ -9,7 +9,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
 
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use procfs::process::{Process, Status};
@@ -28,10 +27,10 @@ pub struct PerfMapFile {
     /// What the kernel told the program at its start. Random addresses are in it, so no other
     /// program has the same, not even one that takes over the process or its id.
     program: Vec<u8>,
-    /// The process's root directory. Outlives the process.
-    root: Option<File>,
-    /// Relative to `root`.
-    path: PathBuf,
+    /// The process's `/tmp`. Outlives the process, and its mount namespace.
+    folder: Option<File>,
+    /// In `folder`.
+    name: String,
     /// As whom it may write files.
     users: [u32; 2],
     opened: Option<Opened>,
@@ -59,22 +58,23 @@ impl PerfMapFile {
             .custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC)
             .open(format!("/proc/{}/root", pid.0))
             .ok()?;
+        let folder = handle(&root, "tmp", OFlag::O_DIRECTORY)?;
         let status = status_of(pid)?;
         // The last is the one by which the process knows itself.
         let own_pid = *status.nspid.as_ref()?.last()?;
         Some(Self {
             pid,
             program,
-            root: Some(root),
+            folder: Some(folder),
             users: users_of(&status),
-            path: PathBuf::from(format!("tmp/perf-{own_pid}.map")),
+            name: format!("perf-{own_pid}.map"),
             opened: None,
         })
     }
 
     /// Whether there will never be more to read.
     pub fn is_over(&self) -> bool {
-        self.root.is_none()
+        self.folder.is_none()
     }
 
     /// Passes on what is new in the file, at most `most` bytes; how many these were.
@@ -109,7 +109,7 @@ impl PerfMapFile {
     }
 
     fn end(&mut self) {
-        self.root = None;
+        self.folder = None;
         self.opened = None;
     }
 
@@ -122,13 +122,18 @@ impl PerfMapFile {
     }
 
     fn open(&self) -> Option<File> {
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        let handle = File::from(openat2(self.root.as_ref()?, &self.path, how).ok()?);
+        let file = handle(self.folder.as_ref()?, &self.name, OFlag::O_NOFOLLOW)?;
         let accepted = |owner| owner == 0 || self.users.contains(&owner);
-        reopen_regular(&handle, |found| accepted(found.uid())).ok()
+        reopen_regular(&file, |found| accepted(found.uid())).ok()
     }
+}
+
+/// A handle that opens nothing, of what is under a name in a directory that is taken for the root.
+fn handle(folder: &File, name: &str, more: OFlag) -> Option<File> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC | more)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    openat2(folder, name, how).ok().map(File::from)
 }
 
 impl Opened {
@@ -179,7 +184,7 @@ fn users_of(status: &Status) -> [u32; 2] {
 mod tests {
     use std::io::Write;
     use std::os::unix::fs::symlink;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::process::{Child, Command, Stdio};
     use std::time::{Duration, Instant};
 

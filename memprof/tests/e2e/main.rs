@@ -10,6 +10,7 @@ mod harness;
 mod bad_input;
 mod exact;
 mod formats;
+mod names;
 mod other_files;
 mod processes;
 mod real_programs;
