@@ -14,4 +14,5 @@ mod other_files;
 mod processes;
 mod real_programs;
 mod shim_agrees;
+mod stacks;
 mod ways_out;
