@@ -45,8 +45,13 @@
 struct stack {
     uint64_t hash; /* 0: empty */
     uint64_t allocations;
-    uint64_t first_word, frames;
+    uint64_t first_word;
+    uint64_t frames; /* and UNFINISHED */
 };
+
+/* The unwinder stopped where there is no unwind information that it could find, not at what is
+ * marked as the outermost frame: there may be more. */
+#define UNFINISHED (1ull << 63)
 
 struct records {
     uint64_t untaken; /* allocations before the unwinder worked, or by the unwinder */
@@ -58,6 +63,7 @@ struct records {
 
 struct frames {
     size_t count;
+    int finished;
     uint64_t pcs[MOST_FRAMES];
 };
 
@@ -118,7 +124,9 @@ __attribute__((constructor)) static void start(void) {
 static _Unwind_Reason_Code note(struct _Unwind_Context *context, void *argument) {
     struct frames *frames = argument;
     uint64_t pc = _Unwind_GetIP(context);
-    /* libgcc tells the end of a stack by one more frame, at 0. */
+    /* The outermost frame has one more behind it, at 0. */
+    if (!pc)
+        frames->finished = 1;
     if (!pc || frames->count == MOST_FRAMES)
         return _URC_END_OF_STACK;
     frames->pcs[frames->count++] = pc;
@@ -132,6 +140,7 @@ __attribute__((always_inline)) static inline void take(struct frames *frames) {
         open_records();
 #endif
     frames->count = 0;
+    frames->finished = 0;
     if (!records || taking)
         return;
     taking = 1;
@@ -167,7 +176,7 @@ static void commit(const struct frames *frames) {
                 break;
             memcpy(records->words + first, pcs, count * sizeof *pcs);
             stack->first_word = first;
-            stack->frames = count;
+            stack->frames = count | (frames->finished ? 0 : UNFINISHED);
             expected = hash;
         }
         if (expected == hash) {

@@ -1,6 +1,6 @@
 //! The stacks of a report against the truth, frame by frame.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::Value;
@@ -24,6 +24,8 @@ pub(crate) struct Shares {
     pub(crate) exact: u64,
     /// With right frames, and outer ones missing.
     pub(crate) truncated: u64,
+    /// With right frames as far as the truth goes, which may be unfinished, and more beyond.
+    pub(crate) further: u64,
     /// With a wrong frame, one too many, or no stack.
     pub(crate) failed: u64,
     /// Allocations of the report that the truth does not know, beyond those that failed.
@@ -52,7 +54,11 @@ pub(crate) fn cut_to_limit(truth: &mut Stacks) -> u64 {
 }
 
 /// Compares the stacks of a report with the truth.
-pub(crate) fn compare(truth: &Stacks, report: &Stacks) -> (Shares, Vec<Difference>) {
+pub(crate) fn compare(
+    truth: &Stacks,
+    unfinished: &BTreeSet<Vec<u64>>,
+    report: &Stacks,
+) -> (Shares, Vec<Difference>) {
     let mut shares = Shares {
         allocations: truth.values().sum(),
         ..Shares::default()
@@ -76,13 +82,21 @@ pub(crate) fn compare(truth: &Stacks, report: &Stacks) -> (Shares, Vec<Differenc
             seen: stack.clone(),
             nearest: nearest(truth, stack),
         });
+        let mut account_for = |told: &mut u64, share: &mut u64| {
+            let both = (*told).min(*seen);
+            *share += both;
+            *told -= both;
+            *seen -= both;
+        };
+        let mut inner = (1..stack.len()).rev().map(|count| &stack[..count]);
+        let inner = inner.find(|inner| unfinished.contains(*inner));
+        if let Some(told) = inner.and_then(|inner| missing.get_mut(inner)) {
+            account_for(told, &mut shares.further);
+        }
         // The map is sorted: what a stack is the beginning of stands right behind it.
         let longer = missing.range_mut(stack.clone()..);
         for (_, told) in longer.take_while(|(longer, _)| longer.starts_with(stack)) {
-            let cut = (*told).min(*seen);
-            shares.truncated += cut;
-            *told -= cut;
-            *seen -= cut;
+            account_for(told, &mut shares.truncated);
         }
     }
     shares.failed = missing.values().sum();
@@ -201,7 +215,11 @@ impl fmt::Display for Shares {
             share(self.exact),
             share(self.truncated),
             share(self.failed)
-        )
+        )?;
+        if self.further > 0 {
+            write!(formatter, ", {:.2} % go further", share(self.further))?;
+        }
+        Ok(())
     }
 }
 
@@ -214,43 +232,68 @@ mod tests {
         owned.collect()
     }
 
-    fn shares(exact: u64, truncated: u64, failed: u64, unexpected: u64) -> Shares {
-        Shares {
-            allocations: exact + truncated + failed,
-            exact,
-            truncated,
-            failed,
-            unexpected,
-        }
+    /// 16 allocations, the single one from a stack that may go on.
+    fn shares_of(report: &[(&[u64], u64)]) -> (Shares, Vec<Difference>) {
+        let truth = stacks(&[(&[1, 2, 3], 10), (&[1, 2, 4], 5), (&[7, 8], 1)]);
+        let unfinished = BTreeSet::from([vec![7, 8]]);
+        compare(&truth, &unfinished, &stacks(report))
     }
 
-    const TRUTH: [(&[u64], u64); 3] = [(&[1, 2, 3], 10), (&[1, 2, 4], 5), (&[7], 1)];
+    const ALL: Shares = Shares {
+        allocations: 16,
+        exact: 0,
+        truncated: 0,
+        further: 0,
+        failed: 0,
+        unexpected: 0,
+    };
 
     #[test]
     fn equal_stacks_are_exact() {
-        let (truth, report) = (stacks(&TRUTH), stacks(&TRUTH));
-        assert_eq!(compare(&truth, &report), (shares(16, 0, 0, 0), vec![]));
+        let (shares, differences) = shares_of(&[(&[1, 2, 3], 10), (&[1, 2, 4], 5), (&[7, 8], 1)]);
+        assert_eq!(shares, Shares { exact: 16, ..ALL });
+        assert_eq!(differences, []);
     }
 
     #[test]
     fn a_stack_that_ends_early_is_truncated() {
-        let report = stacks(&[(&[1, 2], 12), (&[1, 2, 4], 3), (&[7], 1)]);
-        let (seen, differences) = compare(&stacks(&TRUTH), &report);
-        assert_eq!(seen, shares(4, 12, 0, 0));
+        let (shares, differences) = shares_of(&[(&[1, 2], 12), (&[1, 2, 4], 3), (&[7, 8], 1)]);
+        let expected = Shares {
+            exact: 4,
+            truncated: 12,
+            ..ALL
+        };
+        assert_eq!(shares, expected);
         assert_eq!(differences.len(), 1);
     }
 
     #[test]
     fn a_wrong_frame_one_too_many_and_an_allocation_not_seen_have_failed() {
-        let report = stacks(&[(&[1, 9, 3], 10), (&[1, 2, 4, 5], 5)]);
-        let (seen, differences) = compare(&stacks(&TRUTH), &report);
-        assert_eq!(seen, shares(0, 0, 16, 0));
+        let (shares, differences) = shares_of(&[(&[1, 9, 3], 10), (&[1, 2, 4, 5], 5)]);
+        assert_eq!(shares, Shares { failed: 16, ..ALL });
         assert_eq!(differences[0].nearest, [1, 2, 4]);
     }
 
     #[test]
+    fn a_stack_that_goes_on_where_the_truth_is_unfinished_goes_further() {
+        let report: &[(&[u64], u64)] = &[(&[1, 2, 3, 4], 10), (&[1, 2, 4], 5), (&[7, 8, 9], 1)];
+        let expected = Shares {
+            exact: 5,
+            further: 1,
+            failed: 10,
+            ..ALL
+        };
+        assert_eq!(shares_of(report).0, expected);
+    }
+
+    #[test]
     fn an_allocation_that_nobody_made_is_unexpected() {
-        let report = stacks(&[(&[1, 2, 3], 11), (&[1, 2, 4], 5), (&[7], 1)]);
-        assert_eq!(compare(&stacks(&TRUTH), &report).0, shares(16, 0, 0, 1));
+        let (shares, _) = shares_of(&[(&[1, 2, 3], 11), (&[1, 2, 4], 5), (&[7, 8], 1)]);
+        let expected = Shares {
+            exact: 16,
+            unexpected: 1,
+            ..ALL
+        };
+        assert_eq!(shares, expected);
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::assert_exact;
+use super::Case;
 use crate::harness::{Stage, missing};
 
 /// A stage, if the program is installed as well.
@@ -37,7 +37,7 @@ fn sqlite_that_fills_a_table_has_whole_stacks() {
     )
     .expect("the script can be written");
     let target = [OsStr::new(program), OsStr::new(":memory:")];
-    assert_exact(&stage, "sqlite3", &target, 10, |command| {
+    Case::new("sqlite3", 10).launch(&stage, &target, |command| {
         command.stdin(File::open(&script).expect("the script is there"));
     });
 }
@@ -58,7 +58,7 @@ fn python_that_imports_extensions_has_whole_stacks() {
         numbers = ctypes.cast((ctypes.c_int * 3000)(*range(3000)), ctypes.POINTER(ctypes.c_int))\n\
         print('worked', len(json.loads(text)), len(packed), numbers[2999])\n";
     let target = [program, "-S", "-c", code];
-    assert_exact(&stage, "python3", &target, 40, |_| {});
+    Case::new("python3", 40).launch(&stage, &target, |_| {});
 }
 
 /// The compiler of LLVM that is installed: its library has 100 MB and more.
@@ -67,9 +67,7 @@ fn llc() -> Option<PathBuf> {
     let of_versions = versions
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("llvm-"))
         .map(|entry| entry.path().join("bin/llc"));
-    let mut all: Vec<PathBuf> = of_versions.collect();
-    all.push(PathBuf::from("/usr/bin/llc"));
-    all.into_iter().find(|path| path.exists())
+    of_versions.filter(|path| path.exists()).max()
 }
 
 #[test]
@@ -99,5 +97,11 @@ fn a_program_of_a_hundred_megabytes_has_whole_stacks() {
         OsStr::new("/dev/null"),
         source.as_os_str(),
     ];
-    assert_exact(&stage, "llc", &target, 20, |_| {});
+    // libLLVM 22 has functions whose entry in the search table of its unwind information is an
+    // empty twin's at the same address, which is all that libgcc finds.
+    let case = Case {
+        most_further: 1.0,
+        ..Case::new("llc", 20)
+    };
+    case.launch(&stage, &target, |_| {});
 }

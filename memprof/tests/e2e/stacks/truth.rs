@@ -1,6 +1,6 @@
 //! The stacks that a program's own unwinder saw (`tests/programs/unwind_shim.c`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,9 @@ const SLOTS: usize = 1 << 17;
 const SLOT_WORDS: usize = 4;
 /// Words before the first slot.
 const HEAD_WORDS: usize = 3;
+
+/// In the number of frames: `UNFINISHED` there.
+const UNFINISHED: u64 = 1 << 63;
 
 /// The file name of the shim as a library.
 pub(crate) const LIBRARY: &str = "libunwind_shim.so";
@@ -47,6 +50,8 @@ pub(crate) fn environment(stage: &Stage, program: &Path) -> [(&'static str, Path
 /// What the shim recorded of one process.
 pub(crate) struct Truth {
     pub(crate) stacks: Stacks,
+    /// Those of them that may have more frames: its unwinder stopped for want of information.
+    pub(crate) unfinished: BTreeSet<Vec<u64>>,
     /// Allocations that it saw without a stack: before its unwinder worked, or made by it.
     pub(crate) untaken: u64,
 }
@@ -63,17 +68,25 @@ impl Truth {
         let used = usize::try_from(used).expect("a count");
         let pcs = words(&file, HEAD_WORDS + SLOTS * SLOT_WORDS, used);
         let mut stacks = Stacks::new();
+        let mut unfinished = BTreeSet::new();
         for slot in slots.chunks_exact(SLOT_WORDS) {
             let [_hash, allocations, first, frames] = slot[..] else {
                 unreachable!("a slot has as many")
             };
             if allocations != 0 {
-                let (first, frames) = (first as usize, frames as usize);
-                let pcs = pcs[first..first + frames].to_vec();
+                let (first, count) = (first as usize, (frames & !UNFINISHED) as usize);
+                let pcs = pcs[first..first + count].to_vec();
+                if frames & UNFINISHED != 0 {
+                    unfinished.insert(pcs.clone());
+                }
                 *stacks.entry(pcs).or_default() += allocations;
             }
         }
-        Self { stacks, untaken }
+        Self {
+            stacks,
+            unfinished,
+            untaken,
+        }
     }
 }
 
