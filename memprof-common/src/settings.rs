@@ -12,6 +12,8 @@ pub struct KernelOffsets {
     pub task_mm: u32,
     /// `task_struct.tgid`.
     pub task_tgid: u32,
+    /// `task_struct.thread.fsbase`, the thread pointer.
+    pub task_thread_pointer: u32,
     /// `task_struct.signal`.
     pub task_signal: u32,
     /// `signal_struct.live`, the number of living threads.
@@ -49,6 +51,19 @@ pub const MAX_SENT_STACKS: u32 = 256 * 1024;
 pub const MAX_RINGS: u32 = 512;
 /// Bytes of the ring for the rare records.
 pub const RARE_RING_BYTES: u32 = 4 << 20;
+/// Bytes of the ring for copies of stacks; some 250 find room.
+pub const COPY_RING_BYTES: u32 = 4 << 20;
+/// Nanoseconds in which at most [`COPIES_PER_PERIOD`] stacks are copied.
+pub const COPY_PERIOD_NS: u64 = 100_000_000;
+/// Stacks that are copied in a period, over all CPUs: what the collector unwinds with less than a
+/// tenth of a CPU, and what costs the target less than a hundredth of one.
+pub const COPIES_PER_PERIOD: u64 = 128;
+/// How far above the call a walk may break down for the copy to begin at the call.
+pub const COPY_REACH: u64 = 8 << 10;
+/// Broken walks whose depths are told apart; the oldest is forgotten, and begins anew.
+pub const MAX_BROKEN_WALKS: u32 = 16 * 1024;
+/// Depths at which one broken walk is told apart; what comes at others shares one stack id.
+pub const MAX_WALK_DEPTHS: u32 = 1024;
 /// Pages of unwind rows: 4 GiB of code.
 pub const MAX_PAGES: u32 = 64 * 1024;
 /// Unwind rules that each CPU remembers; a power of two.

@@ -190,7 +190,7 @@ fn returned(ctx: &RetProbeContext) -> Option<()> {
         return None;
     }
     let time = now();
-    let stack = stack_id(thread, caller.space, call.function, registers, time);
+    let stack = stack_id(thread, caller.space, call.function, ctx.regs, time);
     send(
         pack_alloc(time, caller.space, address, call.size, stack),
         Counter::LostAlloc,

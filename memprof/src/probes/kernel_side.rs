@@ -22,7 +22,10 @@ use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
 use memprof_common::{
     allocator::{RETURN_PROGRAM, Shape},
     counters::{COUNTERS, Counter, Counters},
-    settings::{FollowedProcess, KernelOffsets, MAX_RINGS, RARE_RING_BYTES},
+    settings::{
+        COPY_RING_BYTES, FollowedProcess, KernelOffsets, MAX_RINGS, MAX_WALK_DEPTHS,
+        RARE_RING_BYTES,
+    },
 };
 
 use super::plan::Site;
@@ -89,10 +92,22 @@ impl RingMap {
 pub struct Loaded {
     /// The kernel side.
     pub side: KernelSide,
-    /// The rings; the last one is that of the rare records.
+    /// The rings; the last ones are those of the rare records and of copied stacks.
     pub rings: Vec<RingMap>,
     /// The unwind tables, empty.
     pub unwind: UnwindMaps,
+}
+
+/// What the kernel side knows of walks that broke down.
+pub struct BrokenWalks(HashMap<MapData, u64, u32>);
+
+impl BrokenWalks {
+    /// No copy helps with the walk that has this id: its stacks need not be told apart by depth any
+    /// more, nor copied.
+    pub fn give_up(&mut self, walk: u64) {
+        // Refused: then it goes on as before.
+        let _ = self.0.insert(walk, MAX_WALK_DEPTHS, 0);
+    }
 }
 
 /// The loaded kernel side.
@@ -102,6 +117,7 @@ pub struct KernelSide {
     processes: HashMap<MapData, u32, Plain<FollowedProcess>>,
     counters: PerCpuArray<MapData, Counters>,
     next_space: Array<MapData, u64>,
+    broken_walks: Option<BrokenWalks>,
     links: Vec<UProbeLink>,
     /// The kernel lets go of a ring when its last map is closed.
     _rings: ArrayOfMaps<MapData, MapData>,
@@ -128,12 +144,18 @@ impl KernelSide {
         let processes = HashMap::try_from(map("PROCESSES")?)?;
         let counters = PerCpuArray::try_from(map("COUNTERS")?)?;
         let mut next_space = Array::try_from(map("NEXT_SPACE")?)?;
+        let broken_walks = BrokenWalks(HashMap::try_from(map("BROKEN_WALKS")?)?);
         let mut outer = ArrayOfMaps::try_from(map("RINGS")?)?;
         let mut rings = make_rings(&mut outer, ring_bytes)?;
-        let aya::maps::Map::RingBuf(rare) = map("RARE")? else {
-            bail!("the BPF object's RARE is no ring buffer");
-        };
-        rings.push(RingMap::of(&rare, RARE_RING_BYTES)?);
+        // The programs name them by descriptors, which must be open until they are loaded.
+        let mut own = Vec::new();
+        for (name, bytes) in [("RARE", RARE_RING_BYTES), ("COPIES", COPY_RING_BYTES)] {
+            let aya::maps::Map::RingBuf(ring) = map(name)? else {
+                bail!("the BPF object's {name} is no ring buffer");
+            };
+            rings.push(RingMap::of(&ring, bytes)?);
+            own.push(ring);
+        }
         let unwind = UnwindMaps {
             segments: ArrayOfMaps::try_from(map("SEGMENTS")?)?,
             pages: HashMap::try_from(map("PAGES")?)?,
@@ -146,6 +168,7 @@ impl KernelSide {
             processes,
             counters,
             next_space,
+            broken_walks: Some(broken_walks),
             links: Vec::new(),
             _rings: outer,
         };
@@ -256,6 +279,11 @@ impl KernelSide {
             }
         }
         Ok(sum)
+    }
+
+    /// The table of broken walks, for who learns what becomes of their copies; once.
+    pub fn take_broken_walks(&mut self) -> Option<BrokenWalks> {
+        self.broken_walks.take()
     }
 
     /// Probes that are in.

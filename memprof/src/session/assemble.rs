@@ -148,8 +148,10 @@ fn quality(state: &State, counters: &Counters) -> Quality {
         superseded: counts.superseded,
         stacks: StackWays {
             total: stacks.known(),
-            by_tables: stacks.known() - stacks.by_frame_pointer(),
+            by_tables: stacks.by_tables(),
             by_frame_pointer: stacks.by_frame_pointer(),
+            by_copy: stacks.by_copy(),
+            copies_refused: counters[Counter::RefusedStackCopies as usize] + state.copies.dropped(),
         },
         truncated_stacks: stacks.truncated() + stacks.broken(),
         unwind_errors: stacks.broken(),

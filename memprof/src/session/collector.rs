@@ -21,10 +21,11 @@ use nix::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::copies::{Copies, Job};
 use crate::{
     events::{
         decode::decode,
-        event::{Event, What},
+        event::{Event, StackCopy, What},
         order::{Order, Sink},
         ring::{BatchEnd, Ring},
     },
@@ -36,7 +37,7 @@ use crate::{
         modules::{AddressSpaces, FrameAddress},
         process::ProcessFacts,
     },
-    unwind::loader::UnwindLoader,
+    unwind::{copied::Continued, loader::UnwindLoader},
 };
 
 /// Time between two looks at the rings. The kernel side wakes the thread earlier if one passes
@@ -82,6 +83,8 @@ pub struct State {
     pub undecodable: u64,
     /// What the kernel side unwinds by.
     pub unwind: UnwindLoader,
+    /// Who unwinds copied stacks.
+    pub copies: Copies,
     living: HashSet<Pid>,
     members: HashMap<SpaceId, Vec<Pid>>,
     reread: HashMap<SpaceId, Nanoseconds>,
@@ -90,7 +93,12 @@ pub struct State {
 
 impl State {
     /// Nothing known yet; `start` in nanoseconds of `CLOCK_MONOTONIC`.
-    pub fn new(start: Nanoseconds, unwind: UnwindLoader, notices: UnboundedSender<Notice>) -> Self {
+    pub fn new(
+        start: Nanoseconds,
+        unwind: UnwindLoader,
+        copies: Copies,
+        notices: UnboundedSender<Notice>,
+    ) -> Self {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), start);
         Self {
             pipeline: Pipeline::new(start, seed),
@@ -99,6 +107,7 @@ impl State {
             processes: Vec::new(),
             undecodable: 0,
             unwind,
+            copies,
             living: HashSet::new(),
             members: HashMap::new(),
             reread: HashMap::new(),
@@ -172,6 +181,35 @@ impl State {
         }
         self.spaces.resolve(space, pcs).frames.into()
     }
+
+    /// Has a copied stack unwound, with what its process has mapped now. Its program counters came
+    /// before it, and where they are has been looked at then.
+    fn unwind_copy(&mut self, space: SpaceId, copy: StackCopy) {
+        if let Some(stack) = self.pipeline.stacks().get(copy.id)
+            && stack.wants_copies()
+        {
+            self.copies.send(Job {
+                space,
+                known: stack.pcs.clone(),
+                copy,
+                regions: self.spaces.regions(space).to_vec(),
+                modules: self.spaces.modules().clone(),
+            });
+        }
+    }
+
+    /// Puts on record what copied stacks gave.
+    fn continue_stacks(&mut self, continued: Vec<(StackId, Continued)>) {
+        for (id, Continued { mut frames, end }) in continued {
+            let pcs: Vec<u64> = frames.iter().map(|frame| frame.pc).collect();
+            if let Some(kept) = self.pipeline.continue_stack(id, &pcs, end)
+                && let Some(places) = self.places.get_mut(&id)
+            {
+                frames.truncate(kept);
+                *places = frames.into();
+            }
+        }
+    }
 }
 
 impl Sink for State {
@@ -180,8 +218,11 @@ impl Sink for State {
     }
 
     fn apply(&mut self, event: Event) {
+        if let What::StackCopy(copy) = event.what {
+            return self.unwind_copy(event.space, *copy);
+        }
         match &event.what {
-            What::Alloc { .. } | What::Free { .. } => {}
+            What::Alloc { .. } | What::Free { .. } | What::StackCopy(_) => {}
             What::ResizeFree { .. } | What::ResizeFailed { .. } => {}
             What::Stack(stack) => {
                 let (id, pcs) = (stack.id, &stack.pcs);
@@ -336,7 +377,10 @@ impl Reader {
             let stopping = stop.load(Ordering::Acquire);
             let drained = self.poll(state);
             if stopping && drained {
-                self.order.flush(&mut *state.lock());
+                let mut state = state.lock();
+                self.order.flush(&mut *state);
+                let rest = state.copies.finish();
+                state.continue_stacks(rest);
                 return;
             }
             if drained {
@@ -373,6 +417,8 @@ impl Reader {
         let mut state = state.lock();
         state.undecodable += undecodable;
         self.order.release(watermark, &mut *state);
+        let continued = state.copies.take();
+        state.continue_stacks(continued);
         drained
     }
 }

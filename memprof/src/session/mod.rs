@@ -2,6 +2,7 @@
 
 mod assemble;
 mod collector;
+mod copies;
 mod output;
 mod run;
 mod signals;
@@ -10,12 +11,13 @@ mod weight;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc::unbounded_channel;
 
 use self::{
     collector::{Collector, State, monotonic},
+    copies::Copies,
     output::Output,
     run::{Ended, Run},
     targets::{Targets, Tracer},
@@ -39,7 +41,9 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let (mut tracer, rings, unwind) = Tracer::load(config.children)?;
     tracer.follow(&targets)?;
     let start = monotonic();
-    let mut state = State::new(start, UnwindLoader::new(unwind), notices);
+    let copies = Copies::start(tracer.side().take_broken_walks())
+        .context("cannot start the unwinder's thread")?;
+    let mut state = State::new(start, UnwindLoader::new(unwind), copies, notices);
     tracer.introduce(&mut targets, &mut state);
     let collector = Collector::start(state, rings)?;
     say_start(&config, &targets, &mut tracer);

@@ -237,6 +237,13 @@ impl<'file> ElfReader<'file> {
         unwind_section::find(header, data)
     }
 
+    /// The contents of `.debug_frame`, unwind information for debuggers; `None` if the file has none
+    /// or has it compressed.
+    pub fn debug_frame(&self) -> Result<Option<&[u8]>, ElfError> {
+        let (header, data) = self.header()?;
+        unwind_section::debug_frame(header, data)
+    }
+
     fn header(&self) -> Result<(&Header, Bounded<'_, 'file>), ElfError> {
         parse_header(Bounded {
             cache: &self.cache,

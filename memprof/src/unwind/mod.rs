@@ -7,6 +7,7 @@ mod entries;
 pub mod rows;
 pub mod tables;
 pub mod loader;
+pub mod copied;
 #[cfg(test)]
 mod tests;
 

@@ -8,6 +8,7 @@
 mod harness;
 
 mod bad_input;
+mod copied;
 mod exact;
 mod formats;
 mod other_files;
@@ -15,4 +16,5 @@ mod processes;
 mod real_programs;
 mod shim_agrees;
 mod stacks;
+mod verifier;
 mod ways_out;

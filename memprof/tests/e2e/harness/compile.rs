@@ -26,6 +26,16 @@ pub(crate) fn program(name: &str) -> PathBuf {
         "static_nolibc" => build(name, name, &["-nostdlib", "-static"]),
         // The C library in the executable, and its functions known by its symbol table alone.
         "sites_static" => build("sites", name, &["-static"]),
+        // Unwind information that is not loaded, no frame pointers, and nothing else in rbp.
+        "copied_debug_frame" => build(
+            "copied",
+            name,
+            &[
+                "-fno-asynchronous-unwind-tables",
+                "-fomit-frame-pointer",
+                "-ffixed-rbp",
+            ],
+        ),
         _ => build(name, name, &[]),
     }
 }

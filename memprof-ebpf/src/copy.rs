@@ -1,0 +1,113 @@
+//! The stack of a walk that broke down, for the collector to unwind: registers, and up to four pages
+//! as they are.
+//!
+//! A copy costs the target some microseconds and the collector more, so there is a budget. What is
+//! refused is made up for at one of the stack's next uses, if it has any.
+
+use core::intrinsics::{AtomicOrdering::SeqCst, atomic_xadd};
+
+use aya_ebpf::{
+    bindings::{BPF_RB_NO_WAKEUP, pt_regs},
+    helpers::generated::bpf_probe_read_user,
+};
+use memprof_common::{
+    counters::Counter,
+    event::{
+        CopiedRegisters, RareWords, STACK_COPY_HEADER_WORDS, STACK_COPY_PAGES, STACK_COPY_WORDS,
+        STACK_PAGE_BYTES, pack_stack_copy_head,
+    },
+    settings::{COPIES_PER_PERIOD, COPY_PERIOD_NS, COPY_REACH},
+};
+
+use crate::{
+    emit::{count, now},
+    maps::{COPIES, COPY_BUDGET},
+    registers::preserved,
+    unwind::Walk,
+};
+
+/// What was spent of the copies of a period.
+#[repr(C)]
+pub struct Budget {
+    /// The period's number since boot.
+    period: u64,
+    copies: u64,
+}
+
+/// Copies the stack on which `walk` broke down after an allocator's return with `regs`.
+///
+/// Whole pages, from the one that the stack pointer is in: every read has a fixed size and place,
+/// and none runs over the end of the stack but by a page of its own.
+#[inline(always)]
+pub fn send_copy(space: u32, walk: &Walk, regs: *const pt_regs, id: u64) {
+    let time = now();
+    if !spend(time) {
+        return count(Counter::RefusedStackCopies);
+    }
+    let Some(mut entry) = COPIES.reserve::<[u64; STACK_COPY_WORDS]>(0) else {
+        return count(Counter::RefusedStackCopies);
+    };
+    let call = preserved(regs);
+    // From the call all registers are known, and the collector may know more code by now than the
+    // walk did; but it has to reach the frame where the walk broke down.
+    let from = if walk.stack.wrapping_sub(call[1]) < COPY_REACH {
+        call[1]
+    } else {
+        walk.stack
+    };
+    let first_page = from & !(STACK_PAGE_BYTES as u64 - 1);
+    let record = entry.as_mut_ptr().cast::<u64>();
+    let mut pages = 0;
+    while pages < STACK_COPY_PAGES {
+        let at = STACK_COPY_HEADER_WORDS + pages * (STACK_PAGE_BYTES / 8);
+        // SAFETY: a whole page of the record's; the helper checks the address.
+        let read = unsafe {
+            bpf_probe_read_user(
+                record.add(at).cast(),
+                STACK_PAGE_BYTES as u32,
+                (first_page + (pages * STACK_PAGE_BYTES) as u64) as *const core::ffi::c_void,
+            )
+        };
+        if read != 0 {
+            break;
+        }
+        pages += 1;
+    }
+    let head = pack_stack_copy_head(
+        time,
+        space,
+        pages as u64,
+        walk.frames,
+        1 - walk.returned,
+        id,
+        first_page,
+    );
+    // SAFETY: the head and the registers are the first words of the record.
+    unsafe {
+        *record.cast::<RareWords>() = head;
+        *record.add(4).cast::<CopiedRegisters>() = CopiedRegisters {
+            call,
+            broken: [walk.pc, walk.stack, walk.frame],
+            reserved: 0,
+        };
+    }
+    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+}
+
+/// Whether a copy is still to be had in the period of `time`. CPUs that begin a period at once may
+/// have a few too many.
+#[inline(always)]
+fn spend(time: u64) -> bool {
+    let Some(budget) = COPY_BUDGET.get_ptr_mut(0) else {
+        return false;
+    };
+    let period = time / COPY_PERIOD_NS;
+    // SAFETY: a live map value; the count is added to by one atomic instruction.
+    unsafe {
+        if (*budget).period != period {
+            (*budget).period = period;
+            (*budget).copies = 0;
+        }
+        atomic_xadd::<u64, u64, { SeqCst }>(&raw mut (*budget).copies, 1) < COPIES_PER_PERIOD
+    }
+}
