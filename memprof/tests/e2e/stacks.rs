@@ -20,6 +20,9 @@ use crate::harness::{Report, Stage, Trace, build_with};
 /// Fewer would prove little.
 const LEAST_ALLOCATIONS: u64 = 1_000;
 
+/// More than any case has.
+const ALL_STACKS: u32 = 100_000;
+
 /// What all programs of the matrix are compiled with, besides what makes the case.
 const COMMON: [&str; 5] = ["-g", "-Wall", "-Wextra", "-Werror", "-pthread"];
 /// As distributions compile.
@@ -58,7 +61,7 @@ impl<'a> Case<'a> {
         prepare: impl FnOnce(&mut Command),
     ) {
         let program = Path::new(&target[0]);
-        let mut trace = Trace::launch_for_all_stacks(stage, target, |command| {
+        let mut trace = Trace::launch_alone(stage, ALL_STACKS, target, |command| {
             command
                 .stdin(Stdio::null())
                 .envs(truth::environment(stage, program));
