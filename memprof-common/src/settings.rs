@@ -47,6 +47,8 @@ pub const MAX_PROCESSES: u32 = 16 * 1024;
 pub const MAX_THREADS: u32 = 64 * 1024;
 /// Stacks that the kernel side remembers as sent; the oldest is forgotten, and sent again.
 pub const MAX_SENT_STACKS: u32 = 256 * 1024;
+/// Stacks that each CPU remembers as sent, in front of that table; a power of two.
+pub const LATELY_SENT_ENTRIES: u32 = 4 * 1024;
 /// CPUs, and so rings for the frequent records.
 pub const MAX_RINGS: u32 = 512;
 /// Bytes of the ring for the rare records.

@@ -81,6 +81,7 @@ fn say_start(config: &TraceConfig, targets: &Targets, tracer: &mut Tracer) {
         );
     }
     if config.verbose {
+        eprintln!("memprof: {}", tracer.side().emulation());
         for coverage in tracer.probed().flat_map(|probed| probed.coverage()) {
             eprintln!(
                 "memprof: {} ({}): {}",
@@ -88,6 +89,9 @@ fn say_start(config: &TraceConfig, targets: &Targets, tracer: &mut Tracer) {
                 crate::export::escape(&coverage.allocator, true),
                 coverage.attached.join(", ")
             );
+            for place in &coverage.places {
+                eprintln!("memprof:   {place}");
+            }
         }
     }
     if config.children == Children::Followed {

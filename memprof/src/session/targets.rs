@@ -12,6 +12,7 @@ use crate::{
     identity::{Pid, SpaceId},
     probes::{
         attach::{Found, Probed},
+        emulation::Emulation,
         kernel_side::{Children, KernelSide, Loaded, RingMap, Scope},
         offsets::{KERNEL_BTF, kernel_offsets},
     },
@@ -81,10 +82,11 @@ impl Tracer {
     pub fn load(children: Children) -> Result<(Self, Vec<RingMap>, UnwindMaps)> {
         let offsets = kernel_offsets(Path::new(KERNEL_BTF))?;
         let Loaded {
-            side,
+            mut side,
             rings,
             unwind,
         } = KernelSide::load(offsets, RING_BYTES)?;
+        side.place_by(Emulation::measure());
         let tracer = Self {
             side,
             probed: HashMap::new(),

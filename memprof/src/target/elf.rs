@@ -5,6 +5,7 @@
 //! mapped: a mapped file that its owner truncates kills the reader with SIGBUS.
 
 mod bounded;
+mod code;
 mod symbol_table;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable};
 use object::read::{ReadCache, ReadRef};
 
 use self::bounded::{Bounded, Pread};
+pub use self::code::{ElfCode, MAX_CODE_PAGES};
 use self::symbol_table::Search;
 pub use self::unwind_section::{MAX_UNWIND_BYTES, UnwindSection, unwind_section_of_image};
 

@@ -7,6 +7,7 @@
 
 mod harness;
 
+mod allocators;
 mod bad_input;
 mod copied;
 mod exact;

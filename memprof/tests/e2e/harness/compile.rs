@@ -20,21 +20,22 @@ const FLAGS: [&str; 9] = [
     "-fno-optimize-sibling-calls",
 ];
 
+/// What Debian's `musl-gcc` gives to gcc.
+const MUSL_SPECS: &str = "/usr/lib/x86_64-linux-musl/musl-gcc.specs";
+
 /// The executable of `tests/programs/NAME.c` or `.cc`; call it with a stage held.
 pub(crate) fn program(name: &str) -> PathBuf {
     match name {
         "static_nolibc" => build(name, name, &["-nostdlib", "-static"]),
         // The C library in the executable, and its functions known by its symbol table alone.
         "sites_static" => build("sites", name, &["-static"]),
-        // Unwind information that is not loaded, no frame pointers, and nothing else in rbp.
+        "known_calls_static" => build("known_calls", name, &["-static"]),
+        "known_calls_musl" => build("known_calls", name, &["-specs", MUSL_SPECS]),
+        // Unwind information that is not loaded, and no frame pointers.
         "copied_debug_frame" => build(
             "copied",
             name,
-            &[
-                "-fno-asynchronous-unwind-tables",
-                "-fomit-frame-pointer",
-                "-ffixed-rbp",
-            ],
+            &["-fno-asynchronous-unwind-tables", "-fomit-frame-pointer"],
         ),
         _ => build(name, name, &[]),
     }
