@@ -267,7 +267,7 @@ impl Run {
         let mut quality = extract.quality.clone();
         assemble::count_frames(&top_allocators, &mut quality);
         quality.coverage = self.tracer.probed().flat_map(assemble::coverage).collect();
-        quality.notes = self.notes();
+        quality.notes.extend(self.notes());
         weigh_self(&mut quality.overhead);
         Ok(Report {
             schema: Schema::V1,

@@ -2,6 +2,8 @@
 
 pub mod elf;
 pub mod mappings;
+pub mod mmap_records;
+pub mod mmap_events;
 pub mod modules;
 pub mod process;
 pub mod launch;

@@ -3,6 +3,7 @@
 //!
 //! Each mapped file is one [`Module`] with an open handle, shared by all processes that map it.
 
+mod layout;
 mod module;
 #[cfg(test)]
 mod tests;
@@ -12,13 +13,19 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
+pub use self::layout::Region;
+use self::layout::{Image, Layout};
 pub use self::module::Module;
 use self::module::Stamp;
 use crate::events::event::{Pid, SpaceId};
-use crate::target::mappings::{Backing, FileId, Mapping, Mappings};
+use crate::target::mappings::{Backing, FileId, MAX_MAPPINGS, Mapping, Mappings};
 
 /// Modules of a whole run, each with an open file.
 pub const MAX_MODULES: usize = 4096;
+/// Names that mappings have for modules; one file may have several.
+const MAX_NAMES: usize = 4 * MAX_MODULES;
+/// Regions of a space that are kept although they are not mapped any more, beside as many as are.
+const UNMAPPED_KEPT: usize = 64;
 /// Address spaces that are remembered at a time.
 pub const MAX_SPACES: usize = 65_536;
 
@@ -83,50 +90,6 @@ pub struct Resolved {
     pub missed: usize,
 }
 
-/// An executable mapping and where its addresses are.
-#[derive(Clone, Debug)]
-pub struct Region {
-    /// Its first address.
-    pub start: u64,
-    /// The address behind its last.
-    pub end: u64,
-    /// Where its first address is.
-    pub place: Place,
-}
-
-/// The executable mappings of one address space at one moment.
-#[derive(Debug, Default)]
-struct Layout {
-    regions: Vec<Region>,
-    modules: HashMap<FileId, ModuleIndex>,
-    image: Image,
-}
-
-/// What stays as it is until an exec: the vdso never moves, the executable never changes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Image {
-    vdso: Option<u64>,
-    executable: Option<(u64, u64)>,
-}
-
-impl Layout {
-    fn find(&self, address: u64) -> Option<Place> {
-        let after = self.regions.partition_point(|r| r.start <= address);
-        let region = self.regions.get(after.checked_sub(1)?)?;
-        let within = (address < region.end).then(|| address - region.start)?;
-        Some(match region.place {
-            Place::File {
-                module,
-                file_offset,
-            } => Place::File {
-                module,
-                file_offset: file_offset.checked_add(within)?,
-            },
-            other => other,
-        })
-    }
-}
-
 #[derive(Clone, Debug, Default)]
 struct Space {
     now: Arc<Layout>,
@@ -145,6 +108,11 @@ impl Modules {
         self.0.get(index.0 as usize).map(|module| &**module)
     }
 
+    /// The module of that name, to be held on to.
+    pub fn handle(&self, index: ModuleIndex) -> Option<Arc<Module>> {
+        self.0.get(index.0 as usize).cloned()
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (ModuleIndex, &Module)> {
         (0..)
@@ -153,13 +121,34 @@ impl Modules {
     }
 }
 
+/// What a reading of a process's mappings does to what was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// It takes its place: what is not in it is gone, what it says is so.
+    Whole,
+    /// It adds to it, where nothing was known. The process went on since the last change that was
+    /// told; what else it changed will be told in its turn.
+    Additions,
+}
+
+/// What a reading found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// The process as it was known: the space's mappings are up to date.
+    Read,
+    /// Nobody, or another program: the process has left the space.
+    Departed,
+}
+
 /// The mappings of all followed address spaces, and the modules of the whole run.
 #[derive(Default)]
 pub struct AddressSpaces {
     spaces: HashMap<SpaceId, Space>,
     modules: Modules,
     opened: HashMap<Stamp, ModuleIndex>,
-    unopened: HashMap<(FileId, Arc<str>), ModuleIndex>,
+    /// The latest module by what mappings call it: for a process that is gone, and whose files
+    /// can't be opened through it any more.
+    named: HashMap<(FileId, Arc<str>), ModuleIndex>,
 }
 
 impl AddressSpaces {
@@ -169,6 +158,17 @@ impl AddressSpaces {
     /// way, what was known of the space stays. Errors are those of reading `/proc`; that the
     /// process does not exist is not one.
     pub fn observe(&mut self, space: SpaceId, pid: Pid) -> io::Result<()> {
+        if self.read(space, pid, Reading::Whole)? == Observed::Departed {
+            self.abandon(space);
+        }
+        Ok(())
+    }
+
+    /// Reads what `pid`, which lives in `space` perhaps with others, has mapped now.
+    ///
+    /// # Errors
+    /// Those of reading `/proc`; that the process does not exist is not one.
+    pub fn read(&mut self, space: SpaceId, pid: Pid, reading: Reading) -> io::Result<Observed> {
         let mappings = match Mappings::read(pid) {
             Ok(mappings) => mappings,
             // ESRCH: it ended between opening and reading.
@@ -182,17 +182,17 @@ impl AddressSpaces {
         };
         let executable = std::fs::metadata(format!("/proc/{}/exe", pid.0)).ok();
         let executable = executable.map(|metadata| (metadata.dev(), metadata.ino()));
-        self.update(space, pid, &mappings, executable);
-        Ok(())
+        Ok(self.take_in(space, pid, &mappings, executable, reading))
     }
 
-    fn update(
+    fn take_in(
         &mut self,
         space: SpaceId,
         pid: Pid,
         mappings: &Mappings,
         executable: Option<(u64, u64)>,
-    ) {
+        reading: Reading,
+    ) -> Observed {
         let mut vdso = mappings.iter().filter(|m| m.backing == Backing::Vdso);
         let image = Image {
             vdso: vdso.next().map(|mapping| mapping.start),
@@ -202,64 +202,113 @@ impl AddressSpaces {
         let departed = mappings.iter().next().is_none()
             || known.as_ref().is_some_and(|known| known.image != image);
         if departed {
-            if known.is_some() || self.spaces.len() < MAX_SPACES {
-                self.spaces.entry(space).or_default().gone = true;
-            }
-            return;
+            return Observed::Departed;
         }
-        let layout = self.lay_out(pid, mappings, image, known.as_deref());
+        let mut layout = Layout::of(image);
+        for mapping in mappings.iter().filter(|mapping| mapping.executable) {
+            let known = known.as_ref().map(|known| &known.modules);
+            let region = self.region(pid, mapping, &mut layout.modules, known);
+            layout.insert(region);
+        }
         if known.is_some() || self.spaces.len() < MAX_SPACES {
             let entry = self.spaces.entry(space).or_default();
-            entry.before = known;
-            entry.now = Arc::new(layout);
             entry.gone = false;
+            match known {
+                Some(mut known)
+                    if reading == Reading::Additions && !is_outdated(&known, &layout) =>
+                {
+                    let additions = Arc::make_mut(&mut known);
+                    additions.modules.extend(&layout.modules);
+                    for region in layout.regions() {
+                        additions.insert_if_free(*region);
+                    }
+                    entry.now = known;
+                }
+                known => {
+                    entry.before = known;
+                    entry.now = Arc::new(layout);
+                }
+            }
+        }
+        Observed::Read
+    }
+
+    /// Takes in that `pid`, which lives in `space`, has mapped code, as of now in the order of
+    /// events; whether that changed what is known.
+    pub fn map(&mut self, space: SpaceId, pid: Pid, mapping: &Mapping) -> bool {
+        let Some(entry) = self.spaces.get_mut(&space) else {
+            return false;
+        };
+        if entry.now.len() >= MAX_MAPPINGS {
+            return false;
+        }
+        let mut now = std::mem::take(&mut entry.now);
+        let layout = Arc::make_mut(&mut now);
+        let mut modules = HashMap::new();
+        let region = self.region(pid, mapping, &mut modules, Some(&layout.modules));
+        layout.modules.extend(modules);
+        let changed = layout.insert(region);
+        self.spaces.entry(space).or_default().now = now;
+        changed
+    }
+
+    /// The process that lived in `space` is not there any more, and nobody else to ask.
+    pub fn abandon(&mut self, space: SpaceId) {
+        let known = self.spaces.contains_key(&space);
+        if known || self.spaces.len() < MAX_SPACES {
+            self.spaces.entry(space).or_default().gone = true;
         }
     }
 
-    fn lay_out(
+    /// The region of a mapping. `modules` are the open files of its layout so far, `known` those
+    /// of the layout before, which may have been written to since.
+    fn region(
         &mut self,
         pid: Pid,
-        mappings: &Mappings,
-        image: Image,
-        known: Option<&Layout>,
-    ) -> Layout {
-        let mut layout = Layout {
-            image,
-            ..Layout::default()
-        };
-        for mapping in mappings.iter().filter(|mapping| mapping.executable) {
-            let place = match &mapping.backing {
-                Backing::Anonymous => Place::Jit,
-                Backing::Vdso => Place::Vdso,
-                Backing::File { id, path, deleted } => {
-                    let again = layout.modules.get(id);
-                    let again = again.or_else(|| known.and_then(|known| known.modules.get(id)));
-                    let module = again
-                        .copied()
-                        .or_else(|| self.module(pid, mapping, *id, path, *deleted));
-                    module.map_or(Place::TooManyModules, |module| {
-                        // Without a handle the inode may come to be another file's.
-                        if self
-                            .modules
-                            .get(module)
-                            .is_some_and(|module| module.file().is_some())
-                        {
-                            layout.modules.insert(*id, module);
-                        }
-                        Place::File {
-                            module,
-                            file_offset: mapping.file_offset,
-                        }
+        mapping: &Mapping,
+        modules: &mut HashMap<FileId, ModuleIndex>,
+        known: Option<&HashMap<FileId, ModuleIndex>>,
+    ) -> Region {
+        let place = match &mapping.backing {
+            Backing::Anonymous => Place::Jit,
+            Backing::Vdso => Place::Vdso,
+            Backing::File { id, path, deleted } => {
+                let again = modules.get(id).copied();
+                let module = again
+                    .or_else(|| {
+                        known?
+                            .get(id)
+                            .copied()
+                            .filter(|&one| self.is_as_it_was(one))
                     })
-                }
-            };
-            layout.regions.push(Region {
-                start: mapping.start,
-                end: mapping.end,
-                place,
-            });
+                    .or_else(|| self.module(pid, mapping, *id, path, *deleted));
+                module.map_or(Place::TooManyModules, |module| {
+                    // Without a handle the inode may come to be another file's.
+                    if self
+                        .modules
+                        .get(module)
+                        .is_some_and(|module| module.file().is_some())
+                    {
+                        modules.insert(*id, module);
+                    }
+                    Place::File {
+                        module,
+                        file_offset: mapping.file_offset,
+                    }
+                })
+            }
+        };
+        Region {
+            start: mapping.start,
+            end: mapping.end,
+            place,
         }
-        layout
+    }
+
+    fn is_as_it_was(&self, module: ModuleIndex) -> bool {
+        self.modules
+            .get(module)
+            .is_some_and(|module| !module.is_changed())
     }
 
     /// The module of a mapped file: one that is known, or a new one, if there is room.
@@ -272,32 +321,34 @@ impl AddressSpaces {
         deleted: bool,
     ) -> Option<ModuleIndex> {
         let module = Module::of(pid, mapping, path, deleted);
+        let name = (id, Arc::clone(path));
         let stamp = module.stamp();
-        let unopened = (id, Arc::clone(path));
         let known = match &stamp {
-            Some(stamp) => self.opened.get(stamp),
-            None => self.unopened.get(&unopened),
+            Some(stamp) => self.opened.get(stamp).copied(),
+            None => self.named.get(&name).copied(),
         };
-        if let Some(&known) = known {
-            return Some(known);
-        }
-        if self.modules.0.len() >= MAX_MODULES {
-            return None;
-        }
-        let index = ModuleIndex(u32::try_from(self.modules.0.len()).ok()?);
-        self.modules.0.push(Arc::new(module));
-        match stamp {
-            Some(stamp) => self.opened.insert(stamp, index),
-            None => self.unopened.insert(unopened, index),
+        let index = match known {
+            Some(known) => known,
+            None if self.modules.0.len() >= MAX_MODULES => return None,
+            None => {
+                let index = ModuleIndex(u32::try_from(self.modules.0.len()).ok()?);
+                self.modules.0.push(Arc::new(module));
+                if let Some(stamp) = stamp {
+                    self.opened.insert(stamp, index);
+                }
+                index
+            }
         };
+        if self.named.len() < MAX_NAMES || self.named.contains_key(&name) {
+            self.named.insert(name, index);
+        }
         Some(index)
     }
 
-    /// The executable mappings of a space as they were read last, by address.
-    pub fn regions(&self, space: SpaceId) -> &[Region] {
-        self.spaces
-            .get(&space)
-            .map_or(&[], |space| &space.now.regions)
+    /// The executable mappings of a space as far as they are known, by address.
+    pub fn regions(&self, space: SpaceId) -> impl Iterator<Item = &Region> {
+        let space = self.spaces.get(&space);
+        space.into_iter().flat_map(|space| space.now.regions())
     }
 
     /// `child` begins as a copy of `parent`, as after `fork`.
@@ -347,6 +398,11 @@ impl AddressSpaces {
     pub fn modules(&self) -> &Modules {
         &self.modules
     }
+}
+
+/// Whether so much of what is known was unmapped since that it is time to forget that.
+fn is_outdated(known: &Layout, read: &Layout) -> bool {
+    known.len() > 2 * read.len() + UNMAPPED_KEPT
 }
 
 /// A call that never returns can be the last instruction of its mapping: what counts is where

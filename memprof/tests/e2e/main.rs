@@ -12,6 +12,7 @@ mod bad_input;
 mod copied;
 mod exact;
 mod formats;
+mod mappings;
 mod other_files;
 mod processes;
 mod real_programs;

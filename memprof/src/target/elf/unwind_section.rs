@@ -20,7 +20,7 @@ const HEADER_BYTES: u64 = 32;
 const PAGE_BYTES: u64 = 4096;
 
 /// Unwind information as it is in the file. All addresses are the file's, before relocation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct UnwindSection<'data> {
     /// The contents of `.eh_frame`.
     pub bytes: &'data [u8],

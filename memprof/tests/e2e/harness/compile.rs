@@ -22,6 +22,8 @@ const FLAGS: [&str; 9] = [
 
 /// What Debian's `musl-gcc` gives to gcc.
 const MUSL_SPECS: &str = "/usr/lib/x86_64-linux-musl/musl-gcc.specs";
+/// For the programs whose stacks only unwind tables can tell.
+const NO_FRAME_POINTERS: &str = "-fomit-frame-pointer";
 
 /// The executable of `tests/programs/NAME.c` or `.cc`; call it with a stage held.
 pub(crate) fn program(name: &str) -> PathBuf {
@@ -37,6 +39,7 @@ pub(crate) fn program(name: &str) -> PathBuf {
             name,
             &["-fno-asynchronous-unwind-tables", "-fomit-frame-pointer"],
         ),
+        "execs" => build(name, name, &[NO_FRAME_POINTERS]),
         _ => build(name, name, &[]),
     }
 }
@@ -44,6 +47,12 @@ pub(crate) fn program(name: &str) -> PathBuf {
 /// The counting shim, to be preloaded.
 pub(crate) fn shim_library() -> PathBuf {
     build("shim", "libshim.so", &["-shared", "-fPIC", "-ldl"])
+}
+
+/// A library without frame pointers that programs load at run time.
+pub(crate) fn plugin_library() -> PathBuf {
+    let extra = ["-shared", "-fPIC", NO_FRAME_POINTERS];
+    build("plugin", "plugin.so", &extra)
 }
 
 fn build(name: &str, output: &str, extra: &[&str]) -> PathBuf {
