@@ -17,11 +17,12 @@ const RUST_PACKAGES_LLVM: u32 = 22;
 const LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 
 /// What the tests run, and the Debian package that it is in.
-const TEST_PROGRAMS: [(&str, &str); 6] = [
+const TEST_PROGRAMS: [(&str, &str); 7] = [
     ("/usr/bin/gcc", "gcc"),
     ("/usr/bin/g++", "g++"),
     ("/usr/bin/sqlite3", "sqlite3"),
     ("/usr/bin/python3", "python3"),
+    ("/usr/bin/node", "nodejs"),
     ("/usr/bin/redis-server", "redis-server"),
     ("/usr/bin/redis-benchmark", "redis-tools"),
 ];
@@ -173,11 +174,14 @@ fn llvm_is_here(major: u32) -> bool {
 
 /// The programs that the end-to-end tests run.
 pub(crate) fn test_programs() -> Result<()> {
-    let missing: Vec<&str> = TEST_PROGRAMS
+    let mut missing: Vec<&str> = TEST_PROGRAMS
         .iter()
         .filter(|(program, _)| !Path::new(program).is_file())
         .map(|(_, package)| *package)
         .collect();
+    if !some_llc_is_here() {
+        missing.push("llvm");
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -185,6 +189,17 @@ pub(crate) fn test_programs() -> Result<()> {
         bail!("the tests need {}: install them first", missing.join(", "));
     }
     apt::install(&missing, "the end-to-end tests")
+}
+
+/// LLVM's compiler, of any version: the tests' largest program, and mostly here with the LLVM that
+/// building takes.
+fn some_llc_is_here() -> bool {
+    fs::read_dir("/usr/lib").is_ok_and(|entries| {
+        entries.flatten().any(|entry| {
+            let is_llvm = entry.file_name().to_string_lossy().starts_with("llvm-");
+            is_llvm && entry.path().join("bin/llc").is_file()
+        })
+    })
 }
 
 /// The allocators that the end-to-end tests trace, where they can be had.

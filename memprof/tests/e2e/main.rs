@@ -18,5 +18,6 @@ mod other_files;
 mod processes;
 mod real_programs;
 mod shim_agrees;
+mod stacks;
 mod verifier;
 mod ways_out;
