@@ -174,18 +174,23 @@ impl<'file> ElfReader<'file> {
         }
     }
 
+    /// The executable segments, without the rest of what [`Self::facts`] reads; the first few, if
+    /// there are more than linkers make.
+    pub fn code_segments(&self) -> Result<Vec<LoadSegment>, ElfError> {
+        let (header, data) = self.header()?;
+        let segments = header.program_headers(ENDIAN, data)?.iter();
+        let segments = segments.filter_map(load_segment);
+        let executable = segments.filter(|segment| segment.executable);
+        Ok(executable.take(unwind_section::MAX_CODE_SEGMENTS).collect())
+    }
+
     /// Headers, notes and the list of sections.
     pub fn facts(&self) -> Result<ElfFacts, ElfError> {
         let (header, data) = self.header()?;
         let mut facts = ElfFacts::default();
         for segment in header.program_headers(ENDIAN, data)? {
-            if segment.p_type(ENDIAN) == elf::PT_LOAD {
-                facts.segments.push(LoadSegment {
-                    file_offset: segment.p_offset(ENDIAN),
-                    file_size: segment.p_filesz(ENDIAN),
-                    address: segment.p_vaddr(ENDIAN),
-                    executable: segment.p_flags(ENDIAN).contains(elf::PF_X),
-                });
+            if let Some(segment) = load_segment(segment) {
+                facts.segments.push(segment);
             } else if segment.p_type(ENDIAN) == elf::PT_INTERP
                 && segment.p_filesz(ENDIAN) <= MAX_ELF_PATH_BYTES as u64
             {
@@ -266,6 +271,15 @@ fn parse_header<'data, R: ReadRef<'data>>(data: R) -> Result<(&'data Header, R),
         return Err(ElfError::Unsupported("another byte order"));
     }
     Ok((header, data))
+}
+
+fn load_segment(segment: &elf::ProgramHeader64<LittleEndian>) -> Option<LoadSegment> {
+    (segment.p_type(ENDIAN) == elf::PT_LOAD).then(|| LoadSegment {
+        file_offset: segment.p_offset(ENDIAN),
+        file_size: segment.p_filesz(ENDIAN),
+        address: segment.p_vaddr(ENDIAN),
+        executable: segment.p_flags(ENDIAN).contains(elf::PF_X),
+    })
 }
 
 fn read_notes(mut notes: object::read::elf::NoteIterator<'_, Header>, facts: &mut ElfFacts) {
