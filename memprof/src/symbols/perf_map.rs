@@ -57,43 +57,39 @@ impl PerfMap {
         let Some((start, end, name)) = parse(&text) else {
             return;
         };
-        self.clear(start, end);
-        let name = cut(name);
-        if self.held_bytes + cost(&name) > limit {
-            self.left_out += 1;
-            return;
-        }
-        self.insert(
-            start,
-            Function {
-                end,
-                name: Arc::from(name),
-            },
-        );
+        self.clear(start, end, limit);
+        let name = Arc::from(cut(name));
+        self.insert(start, Function { end, name }, limit);
     }
 
     /// Takes whatever is in a range out of it. What remains of a function before and behind the
     /// range stays: where a whole is listed before its parts, it is still the whole.
-    fn clear(&mut self, start: u64, end: u64) {
+    fn clear(&mut self, start: u64, end: u64, limit: u64) {
         let before = self.functions.range(..start).next_back();
         let before = before.map(|(&first, function)| (first, function.clone()));
         if let Some((first, mut function)) = before.filter(|(_, function)| function.end > start) {
             self.remove(first);
-            if function.end > end {
-                self.insert(end, function.clone());
-            }
+            let whole = function.clone();
             function.end = start;
-            self.insert(first, function);
+            self.insert(first, function, limit);
+            if whole.end > end {
+                self.insert(end, whole, limit);
+            }
         }
         while let Some((&first, _)) = self.functions.range(start..end).next() {
             if let Some(function) = self.remove(first).filter(|function| function.end > end) {
-                self.insert(end, function);
+                self.insert(end, function, limit);
             }
         }
     }
 
-    fn insert(&mut self, start: u64, function: Function) {
-        self.held_bytes += cost(&function.name);
+    fn insert(&mut self, start: u64, function: Function, limit: u64) {
+        let held_bytes = self.held_bytes + cost(&function.name);
+        if held_bytes > limit {
+            self.left_out += 1;
+            return;
+        }
+        self.held_bytes = held_bytes;
         self.functions.insert(start, function);
     }
 
@@ -233,6 +229,13 @@ mod tests {
         }
         assert!(many.held_bytes() <= 1 << 20 && many.left_out() > 80_000);
         assert_eq!(many.left_out() + many.functions.len() as u64, 100_000);
+        // Parts of a whole would make ever more parts of the whole, too.
+        let mut parts = PerfMap::default();
+        parts.read(b"0 ffffffffffff whole\n", 1 << 20);
+        for index in 0..20_000 {
+            parts.read(format!("{:x} 1 p\n", index << 4).as_bytes(), 1 << 20);
+        }
+        assert!(parts.held_bytes() <= 1 << 20 && parts.left_out() > 0);
         // Where memory is used again, the old name is wrong even if there is no room for the new.
         many.read(format!("0 10 {}\n", "n".repeat(2000)).as_bytes(), 1 << 20);
         assert_eq!(name(&many, 0), None);

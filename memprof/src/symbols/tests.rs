@@ -554,6 +554,29 @@ int main() {
     }
 }
 
+#[test]
+fn what_a_signal_interrupts_is_looked_up_where_it_was_and_not_before() {
+    let restore = "__asm__(\".globl restore\\n nop\\nrestore:\\n mov $15, %rax\\n syscall\\n\");\n\
+        extern char restore[];\n";
+    let source = SOURCE.replace("int main(void) {", &format!("{restore}int main(void) {{"));
+    let source = source.replace("fflush", "printf(\"%p\\n\", (void *)restore); fflush");
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("gcc", folder.path(), "source.c", &source, &["-O2", "-g"]);
+    let running = Running::start(&program, 3);
+    let [call, outer, restore] = running.addresses[..] else {
+        panic!()
+    };
+    let mut spaces = AddressSpaces::default();
+    spaces.observe(SPACE, Pid(running.child.id())).unwrap();
+    // A handler, what it returns to, a function interrupted at its first instruction, its caller.
+    let places = spaces.resolve(SPACE, &[outer, restore, outer, call]).frames;
+    let frames = Symbols::default().symbolize(spaces.modules(), &places);
+    let names: Vec<_> = frames.iter().map(Frame::name).collect();
+    let expected = ["outer", "restore", "outer", "inner", "outer"].map(Some);
+    assert_eq!(names, expected);
+    assert_eq!(shown(&frames[2]), FULL[0]);
+}
+
 #[inline(never)]
 fn landmark() -> u32 {
     std::hint::black_box(line!())

@@ -28,7 +28,7 @@ fn unnamed(module: Option<&str>, offset: u64, why: &str) -> Frame {
         address: Some(HexAddress(0x5500_0000_0000 + offset)),
         offset: module.map(|_| HexAddress(offset)),
         elf_address: module.map(|_| HexAddress(0x40_0000 + offset - 1)),
-        build_id: module.map(|_| "0c5e12ab".to_owned()),
+        build_id: module.map(|_| "8a1fdead".to_owned()),
         unknown: Some(why.to_owned()),
         ..Frame::default()
     }

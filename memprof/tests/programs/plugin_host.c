@@ -14,6 +14,10 @@ int main(int count, char **arguments) {
         *(void **)&entry = dlsym(library, "plugin_entry");
     if (!entry)
         fail("no such library");
+    /* One for an observer to see that there is new code, and time to learn its unwind tables. */
+    if (!entry(1))
+        fail("an allocation failed that must not");
+    usleep(100000);
     for (size_t i = 0; i < 50; i++)
         if (!entry(1000))
             fail("an allocation failed that must not");
