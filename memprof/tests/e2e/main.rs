@@ -15,4 +15,5 @@ mod other_files;
 mod processes;
 mod real_programs;
 mod shim_agrees;
+mod tables;
 mod ways_out;
