@@ -4,7 +4,10 @@ use std::collections::HashSet;
 
 use memprof_common::counters::{Counter, Counters};
 
-use super::collector::{Followed, State};
+use super::{
+    collector::{Followed, State},
+    notes,
+};
 use crate::{
     config::Sort,
     identity::Nanoseconds,
@@ -70,7 +73,7 @@ pub fn extract(
     Extract {
         summary: state.pipeline.summary(),
         sites,
-        modules: state.spaces.modules().clone(),
+        modules: state.code.modules().clone(),
         processes: state.processes.clone(),
         by_process: by_process(state),
         quality: quality(state, counters),
@@ -148,8 +151,10 @@ fn quality(state: &State, counters: &Counters) -> Quality {
         superseded: counts.superseded,
         stacks: StackWays {
             total: stacks.known(),
-            by_tables: stacks.known() - stacks.by_frame_pointer(),
+            by_tables: stacks.by_tables(),
             by_frame_pointer: stacks.by_frame_pointer(),
+            by_copy: stacks.by_copy(),
+            copies_refused: counters[Counter::RefusedStackCopies as usize] + state.copies.dropped(),
         },
         truncated_stacks: stacks.truncated() + stacks.broken(),
         unwind_errors: stacks.broken(),
@@ -158,6 +163,7 @@ fn quality(state: &State, counters: &Counters) -> Quality {
             probe_hits: Some(counters[Counter::ProbeHits as usize]),
             ..Overhead::default()
         },
+        notes: notes::of_code(&state.code),
         ..Quality::default()
     }
 }

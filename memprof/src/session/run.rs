@@ -192,7 +192,7 @@ impl Run {
             let mut state = self.shared.lock();
             let living = state.processes.iter().filter(|process| !process.ended);
             let living = living.map(|process| process.facts.pid).collect();
-            (living, state.spaces.take_new_perf_maps())
+            (living, state.code.take_new_perf_maps())
         };
         self.resident.look(living.into_iter());
         self.symbols.read_perf_maps(perf_maps);
@@ -270,7 +270,7 @@ impl Run {
         let mut quality = extract.quality.clone();
         assemble::count_frames(&top_allocators, &mut quality);
         quality.coverage = self.tracer.probed().flat_map(assemble::coverage).collect();
-        quality.notes = self.notes();
+        quality.notes.extend(self.notes());
         quality.notes.extend(nameless);
         weigh_self(&mut quality.overhead);
         Ok(Report {
@@ -302,8 +302,8 @@ impl Run {
     fn read_perf_maps(&mut self) -> Option<String> {
         let (found, processes) = {
             let mut state = self.shared.lock();
-            let found = state.spaces.take_new_perf_maps();
-            (found, state.spaces.perf_maps_left_out())
+            let found = state.code.take_new_perf_maps();
+            (found, state.code.perf_maps_left_out())
         };
         let all_read = self.symbols.read_whole_perf_maps(found);
         let functions = self.symbols.perf_map_functions_left_out();

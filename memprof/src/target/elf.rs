@@ -5,6 +5,7 @@
 //! mapped: a mapped file that its owner truncates kills the reader with SIGBUS.
 
 mod bounded;
+mod code;
 mod debug_sections;
 mod symbol_table;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable};
 use object::read::{ReadCache, ReadRef};
 
 use self::bounded::{Bounded, Pread};
+pub use self::code::{ElfCode, MAX_CODE_PAGES};
 pub use self::debug_sections::{
     DebugFacts, DebugLink, MAX_PACKED_SECTIONS, MAX_UNPACKED_BYTES, MiniDebug, PackedSection,
     Packing,
@@ -172,18 +174,23 @@ impl<'file> ElfReader<'file> {
         }
     }
 
+    /// The executable segments, without the rest of what [`Self::facts`] reads; the first few, if
+    /// there are more than linkers make.
+    pub fn code_segments(&self) -> Result<Vec<LoadSegment>, ElfError> {
+        let (header, data) = self.header()?;
+        let segments = header.program_headers(ENDIAN, data)?.iter();
+        let segments = segments.filter_map(load_segment);
+        let executable = segments.filter(|segment| segment.executable);
+        Ok(executable.take(unwind_section::MAX_CODE_SEGMENTS).collect())
+    }
+
     /// Headers, notes and the list of sections.
     pub fn facts(&self) -> Result<ElfFacts, ElfError> {
         let (header, data) = self.header()?;
         let mut facts = ElfFacts::default();
         for segment in header.program_headers(ENDIAN, data)? {
-            if segment.p_type(ENDIAN) == elf::PT_LOAD {
-                facts.segments.push(LoadSegment {
-                    file_offset: segment.p_offset(ENDIAN),
-                    file_size: segment.p_filesz(ENDIAN),
-                    address: segment.p_vaddr(ENDIAN),
-                    executable: segment.p_flags(ENDIAN).contains(elf::PF_X),
-                });
+            if let Some(segment) = load_segment(segment) {
+                facts.segments.push(segment);
             } else if segment.p_type(ENDIAN) == elf::PT_INTERP
                 && segment.p_filesz(ENDIAN) <= MAX_ELF_PATH_BYTES as u64
             {
@@ -226,6 +233,13 @@ impl<'file> ElfReader<'file> {
         unwind_section::find(header, data)
     }
 
+    /// The contents of `.debug_frame`, unwind information for debuggers; `None` if the file has none
+    /// or has it compressed.
+    pub fn debug_frame(&self) -> Result<Option<&[u8]>, ElfError> {
+        let (header, data) = self.header()?;
+        unwind_section::debug_frame(header, data)
+    }
+
     fn header(&self) -> Result<(&Header, Bounded<'_, 'file>), ElfError> {
         parse_header(Bounded {
             cache: &self.cache,
@@ -257,6 +271,15 @@ fn parse_header<'data, R: ReadRef<'data>>(data: R) -> Result<(&'data Header, R),
         return Err(ElfError::Unsupported("another byte order"));
     }
     Ok((header, data))
+}
+
+fn load_segment(segment: &elf::ProgramHeader64<LittleEndian>) -> Option<LoadSegment> {
+    (segment.p_type(ENDIAN) == elf::PT_LOAD).then(|| LoadSegment {
+        file_offset: segment.p_offset(ENDIAN),
+        file_size: segment.p_filesz(ENDIAN),
+        address: segment.p_vaddr(ENDIAN),
+        executable: segment.p_flags(ENDIAN).contains(elf::PF_X),
+    })
 }
 
 fn read_notes(mut notes: object::read::elf::NoteIterator<'_, Header>, facts: &mut ElfFacts) {

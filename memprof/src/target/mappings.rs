@@ -20,7 +20,7 @@ pub const MAX_MAPPINGS: usize = 65_536;
 /// Lines longer than this (a path of 4,096 bytes and what stands before it) are skipped.
 pub const MAX_LINE_BYTES: usize = 8192;
 
-const DELETED_SUFFIX: &str = " (deleted)";
+pub(super) const DELETED_SUFFIX: &str = " (deleted)";
 
 /// A file as `/proc/PID/maps` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -234,12 +234,20 @@ pub fn open_mapped_file(pid: Pid, mapping: &Mapping) -> Result<File, OpenError> 
     let process = format!("/proc/{}", pid.0);
     // No zero padding: the kernel compares the name as text.
     let map_file = format!("{process}/map_files/{:x}-{:x}", mapping.start, mapping.end);
-    let first = match open_regular(&map_file, |_| true) {
+    let mapped = |found: &Metadata| found.ino() == id.inode;
+    // Something else may be mapped there by now. A stacked file system may give the inode another
+    // number than the mapping has; then its path will do.
+    let linked = || {
+        std::fs::read_link(&map_file).is_ok_and(|link| {
+            let link = link.to_string_lossy();
+            link == **path || link.strip_suffix(DELETED_SUFFIX) == Some(path)
+        })
+    };
+    let first = match open_regular(&map_file, |found| mapped(found) || linked()) {
         Ok(file) => return Ok(file),
         Err(OpenError::NotRegular) => return Err(OpenError::NotRegular),
         Err(error) => error,
     };
-    let mapped = |found: &Metadata| found.ino() == id.inode;
     let by_path = (!deleted).then(|| format!("{process}/root{path}"));
     let candidates = by_path.into_iter().chain([format!("{process}/exe")]);
     let mut replaced = false;

@@ -168,7 +168,7 @@ fn a_library_that_another_version_replaces_keeps_its_own_names() {
     let Some(stage) = Stage::with_bpf("names_upgrade") else {
         return;
     };
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/plugin.c");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/renamed_plugin.c");
     let [first, second] = ["first", "second"].map(|version| {
         let library = stage.path(&format!("libplugin_{version}.so"));
         let define = format!("-DALLOCATE=allocate_in_{version}_version");

@@ -112,6 +112,8 @@ const FIELDS: &[&str] = &[
     "quality.stacks.total",
     "quality.stacks.by_tables",
     "quality.stacks.by_frame_pointer",
+    "quality.stacks.by_copy",
+    "quality.stacks.copies_refused",
     "quality.truncated_stacks",
     "quality.unwind_errors",
     "quality.frames_total",

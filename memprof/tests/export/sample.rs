@@ -309,6 +309,13 @@ pub(crate) fn troubled() -> Report {
         process: 1,
     };
     quality.superseded = 4;
+    quality.stacks = StackWays {
+        total: 400,
+        by_tables: 380,
+        by_frame_pointer: 12,
+        by_copy: 8,
+        copies_refused: 3,
+    };
     quality.truncated_stacks = 7;
     quality.unwind_errors = 2;
     quality.sampling = Sampling {

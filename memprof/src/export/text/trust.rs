@@ -137,15 +137,22 @@ fn limits(quality: &Quality) -> Vec<(&'static str, String)> {
             format_count(quality.unknown_frees)
         ),
     );
+    let stacks = &quality.stacks;
     limit(
         "stacks",
         quality
             .truncated_stacks
-            .saturating_add(quality.unwind_errors),
+            .saturating_add(quality.unwind_errors)
+            .saturating_add(stacks.by_frame_pointer)
+            .saturating_add(stacks.by_copy),
+        describe_stacks(quality),
+    );
+    limit(
+        "stacks",
+        stacks.copies_refused,
         format!(
-            "{} cut short, {}",
-            format_count(quality.truncated_stacks),
-            plural(quality.unwind_errors, "unwind error")
+            "copying put off {}: too many broke down at once",
+            plural(stacks.copies_refused, "time")
         ),
     );
     limit(
@@ -163,6 +170,26 @@ fn limits(quality: &Quality) -> Vec<(&'static str, String)> {
         limits.push(("sampled", format!("every {} on average", format_size(mean))));
     }
     limits
+}
+
+/// What became of the stacks, and which way they were walked where it was not one way for all.
+fn describe_stacks(quality: &Quality) -> String {
+    let mut text = format!(
+        "{} cut short, {}",
+        format_count(quality.truncated_stacks),
+        plural(quality.unwind_errors, "unwind error")
+    );
+    let ways = &quality.stacks;
+    if ways.by_frame_pointer.saturating_add(ways.by_copy) > 0 {
+        text.push_str(&format!(
+            "; of {}, {} walked by unwind tables, {} by frame pointer, {} from a copy",
+            format_count(ways.total),
+            format_count(ways.by_tables),
+            format_count(ways.by_frame_pointer),
+            format_count(ways.by_copy),
+        ));
+    }
+    text
 }
 
 /// The files without symbols that shown frames are in, by the build ids that their symbols can be
