@@ -53,7 +53,7 @@ impl Trace {
     fn command(stage: &Stage) -> Command {
         let mut command = Command::new(MEMPROF);
         command
-            .args(["trace", "--format", "json", "--top", "100000"])
+            .args(["trace", "--format", "json", "--top", "3000"])
             .args(["--sort", "allocated", "--output"])
             .arg(stage.path("report.json"))
             .env("TRUTH_FILE", stage.path("truth"));
