@@ -16,13 +16,15 @@ const RUST_PACKAGES_LLVM: u32 = 22;
 /// The major versions of LLVM that bpf-linker 0.13 can be built against.
 const LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 
-/// What the tests run, and the Debian package that it is in.
-const TEST_PROGRAMS: [(&str, &str); 7] = [
+/// What the tests run, and the Debian package that it is in. A name without a directory may be
+/// anywhere on the search path.
+const TEST_PROGRAMS: [(&str, &str); 8] = [
     ("/usr/bin/gcc", "gcc"),
     ("/usr/bin/g++", "g++"),
+    ("xz", "xz-utils"),
+    ("node", "nodejs"),
     ("/usr/bin/sqlite3", "sqlite3"),
     ("/usr/bin/python3", "python3"),
-    ("/usr/bin/node", "nodejs"),
     ("/usr/bin/redis-server", "redis-server"),
     ("/usr/bin/redis-benchmark", "redis-tools"),
 ];
@@ -176,7 +178,7 @@ fn llvm_is_here(major: u32) -> bool {
 pub(crate) fn test_programs() -> Result<()> {
     let mut missing: Vec<&str> = TEST_PROGRAMS
         .iter()
-        .filter(|(program, _)| !Path::new(program).is_file())
+        .filter(|(program, _)| !is_installed(program))
         .map(|(_, package)| *package)
         .collect();
     if !some_llc_is_here() {
@@ -224,6 +226,11 @@ fn test_allocators() -> Result<()> {
         return Ok(());
     }
     apt::install(&missing, "the end-to-end tests")
+fn is_installed(program: &str) -> bool {
+    match Path::new(program).is_absolute() {
+        true => Path::new(program).is_file(),
+        false => shell::find_program(program).is_some(),
+    }
 }
 
 /// rustfmt and clippy of the user's own toolchain.

@@ -153,6 +153,11 @@ impl State {
                 && let Some(places) = self.places.get_mut(&id)
             {
                 frames.truncate(kept);
+                // Where names of code without a file are is a matter of the space.
+                let perf_map = places.first().and_then(|place| place.perf_map);
+                for frame in &mut frames {
+                    frame.perf_map = perf_map;
+                }
                 *places = frames.into();
             }
         }

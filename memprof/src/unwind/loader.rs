@@ -66,6 +66,12 @@ struct Executable {
     image_address: u64,
 }
 
+/// A file whose tables are in the kernel.
+struct Loaded {
+    executable: Executable,
+    segments: Vec<LoadSegment>,
+}
+
 /// What was loaded, and what was not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoaderStats {
@@ -111,7 +117,7 @@ pub struct UnwindLoader {
     next_chunk: u32,
     next_number: u32,
     generation: u64,
-    loaded: StdHashMap<ModuleIndex, Option<Executable>>,
+    loaded: StdHashMap<ModuleIndex, Option<Loaded>>,
     /// By what the tables are made from. Not by build id, which is whatever a file says it is.
     by_section: StdHashMap<u64, Option<Executable>>,
     /// Keyed at random: who doesn't know the key can't make two sections with one hash.
@@ -152,15 +158,22 @@ impl UnwindLoader {
         if self.is_loaded(module) {
             return;
         }
-        let executable = match handle.file() {
+        let loaded = match handle.file() {
             Some(file) => {
                 let reader = ElfReader::new(file);
                 let section = reader.unwind_section();
-                self.load_section(section.as_ref().map(Option::as_ref).map_err(|_| ()))
+                let section = section.as_ref().map(Option::as_ref).map_err(|_| ());
+                self.load_section(section).map(|executable| Loaded {
+                    executable,
+                    segments: reader.code_segments().unwrap_or_default(),
+                })
             }
-            None => self.load_section(Err(())),
+            None => {
+                self.stats.unreadable += 1;
+                None
+            }
         };
-        self.loaded.insert(module, executable);
+        self.loaded.insert(module, loaded);
     }
 
     /// Tells the kernel what `space`, in which `pid` lives, has mapped, by address; `left_out` is
@@ -218,15 +231,11 @@ impl UnwindLoader {
         let tables = match &mapped.code {
             Code::File {
                 module,
-                handle,
                 file_offset,
+                ..
             } => match self.loaded.get(module) {
-                Some(Some(executable)) => handle
-                    .facts()
-                    .and_then(|facts| {
-                        address_of_mapping(&facts.as_ref().ok()?.segments, *file_offset)
-                    })
-                    .map(|address| (*executable, address)),
+                Some(Some(loaded)) => address_of_mapping(&loaded.segments, *file_offset)
+                    .map(|address| (loaded.executable, address)),
                 Some(None) => None,
                 None => return (PENDING_EXE, 0),
             },

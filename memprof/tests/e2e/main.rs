@@ -13,6 +13,7 @@ mod copied;
 mod exact;
 mod formats;
 mod mappings;
+mod names;
 mod other_files;
 mod processes;
 mod real_programs;
