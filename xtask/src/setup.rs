@@ -226,6 +226,8 @@ fn test_allocators() -> Result<()> {
         return Ok(());
     }
     apt::install(&missing, "the end-to-end tests")
+}
+
 fn is_installed(program: &str) -> bool {
     match Path::new(program).is_absolute() {
         true => Path::new(program).is_file(),

@@ -6,6 +6,7 @@
 
 mod compare;
 mod foreign;
+mod jit;
 mod truth;
 
 use std::ffi::OsStr;
