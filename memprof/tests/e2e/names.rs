@@ -495,7 +495,7 @@ fn a_perf_map_is_read_where_the_target_sees_it() {
 }
 
 /// A program on the search path.
-fn installed(name: &str) -> Option<PathBuf> {
+pub(crate) fn installed(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
     places.find(|place| {
@@ -529,6 +529,8 @@ fn node_shows_the_functions_of_javascript() {
     let mut trace = Trace::launch_with(&stage, &["--no-children"], &target, |command| {
         command
             .stdin(Stdio::null())
+            // It leaves a log where it runs.
+            .current_dir(stage.path(""))
             .env_remove("NODE_EXTRA_CA_CERTS");
     });
     trace.process.wait(LONG);

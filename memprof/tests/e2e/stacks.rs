@@ -6,16 +6,21 @@
 
 mod compare;
 mod foreign;
+mod jit;
 mod truth;
 
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use self::compare::{Names, compare, cut_to_limit, stacks_of};
 use self::truth::Truth;
 use crate::harness::{Report, Stage, Trace, build_with};
+
+/// A long report of a busy machine takes its time.
+const LONG: Duration = Duration::from_secs(90);
 
 /// Fewer would prove little.
 const LEAST_ALLOCATIONS: u64 = 1_000;
@@ -67,6 +72,7 @@ impl<'a> Case<'a> {
                 .envs(truth::environment(stage, program));
             prepare(command);
         });
+        trace.process.wait(LONG);
         let report = trace.finish();
         assert_eq!(
             report.at("/target/processes/0/exit_status"),
