@@ -153,6 +153,11 @@ impl State {
                 && let Some(places) = self.places.get_mut(&id)
             {
                 frames.truncate(kept);
+                // Where names of code without a file are is a matter of the space.
+                let perf_map = places.first().and_then(|place| place.perf_map);
+                for frame in &mut frames {
+                    frame.perf_map = perf_map;
+                }
                 *places = frames.into();
             }
         }
@@ -350,9 +355,9 @@ impl Reader {
     /// `now` was taken holds nothing older than it that another event could follow from; one
     /// that was not drained is known up to the last record read.
     fn poll(&mut self, state: &Shared) -> bool {
-        // Before the clock: what is told of was done by processes whose making the rings hold.
-        let told = self.mmap_events.as_mut().map(MmapEvents::read);
         let now = monotonic();
+        // After the clock, as the rings: what an event up to `now` followed from is told by then.
+        let told = self.mmap_events.as_mut().map(MmapEvents::read);
         let mut watermark = now;
         let mut drained = true;
         let mut undecodable = 0;

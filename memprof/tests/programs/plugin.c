@@ -20,6 +20,7 @@ LEVEL(3, level_4)
 LEVEL(2, level_3)
 LEVEL(1, level_2)
 LEVEL(0, level_1)
-/* What is called right after the library was loaded, and what is called a moment later. */
+/* What is called right after the library was loaded, and what is called later. */
 LEVEL(at_once, level_0)
 LEVEL(later, level_0)
+LEVEL(much_later, level_0)

@@ -1,7 +1,8 @@
 /* plugins DIRECTORY COUNT KEEP: loads DIRECTORY/plugin-0.so to plugin-(COUNT-1).so one after the
- * other, has each allocate at once and a millisecond later, and closes it again unless KEEP is 1;
- * closed, the next one takes its place in memory. Which plugin it was is written into the stack:
- * the calls of `zero` and `one` between `main` and the plugin are the bits of its number. */
+ * other and has each allocate at once and a millisecond later. Then it closes it, so that the next
+ * one takes its place in memory, or, if KEEP is 1, has it allocate again after 20 milliseconds.
+ * Which plugin it was is written into the stack: the calls of `zero` and `one` between `main` and
+ * the plugin are the bits of its number. */
 #include "truth.h"
 
 #include <dlfcn.h>
@@ -11,23 +12,29 @@ enum { BITS = 10, BYTES = 65536 };
 static const char *directory;
 static int keep;
 
-SITE void load(int number) {
+__attribute__((noinline)) static void call(void *plugin, const char *name) {
+    void *(*function)(size_t) = (void *(*)(size_t))dlsym(plugin, name);
+    if (!function)
+        fail(dlerror());
+    if (!function(BYTES))
+        fail("no memory");
+}
+
+SITE void load_plugin(int number) {
     char path[4096];
     snprintf(path, sizeof path, "%s/plugin-%d.so", directory, number);
     void *plugin = dlopen(path, RTLD_NOW);
     if (!plugin)
         fail(dlerror());
-    void *(*at_once)(size_t) = (void *(*)(size_t))dlsym(plugin, "level_at_once");
-    void *(*later)(size_t) = (void *(*)(size_t))dlsym(plugin, "level_later");
-    if (!at_once || !later)
-        fail(dlerror());
-    if (!at_once(BYTES))
-        fail("no memory");
+    call(plugin, "level_at_once");
     usleep(1000);
-    if (!later(BYTES))
-        fail("no memory");
-    if (!keep)
+    call(plugin, "level_later");
+    if (!keep) {
         dlclose(plugin);
+        return;
+    }
+    usleep(20000);
+    call(plugin, "level_much_later");
 }
 
 SITE void zero(int number, int bit);
@@ -35,7 +42,7 @@ SITE void one(int number, int bit);
 
 static inline __attribute__((always_inline)) void descend(int number, int bit) {
     if (bit == 0)
-        load(number);
+        load_plugin(number);
     else if (number >> (bit - 1) & 1)
         one(number, bit - 1);
     else

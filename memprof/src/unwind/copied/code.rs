@@ -72,6 +72,7 @@ impl<'a> Code<'a> {
             pc,
             is_return_address,
             place: place.unwrap_or(Place::NoMapping),
+            perf_map: None,
         }
     }
 
