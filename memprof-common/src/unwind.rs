@@ -322,7 +322,8 @@ pub const fn page_key(exe: u32, pc: u64) -> u64 {
 /// The index of the last of `sorted` that is not above `key`; 0 if all are. `N` must be a power of
 /// two, `key` below 2^32.
 ///
-/// Branchless, so that the verifier sees one path and one bound.
+/// Branchless, so that the verifier sees one path and one bound: by shifts, for of a mask of all
+/// bits or none the compiler makes branches again (116,000 verified instructions in place of 7,000).
 #[inline(always)]
 pub const fn last_at_or_below<const N: usize>(sorted: &[u32; N], key: u64) -> usize {
     const { assert!(N.is_power_of_two()) };
@@ -331,8 +332,8 @@ pub const fn last_at_or_below<const N: usize>(sorted: &[u32; N], key: u64) -> us
     while step > 0 {
         // SAFETY: low is a sum of different powers of two above step, all below N: low + step < N.
         let value = unsafe { *sorted.as_ptr().add((low + step) as usize) } as u64;
-        let above = key.wrapping_sub(value) >> 63;
-        low += step & above.wrapping_sub(1);
+        let not_above = !key.wrapping_sub(value) >> 63;
+        low += not_above << step.trailing_zeros();
         step /= 2;
     }
     low as usize
@@ -347,8 +348,8 @@ pub const fn last_address_at_or_below<const N: usize>(sorted: &[u64; N], key: u6
     while step > 0 {
         // SAFETY: low is a sum of different powers of two above step, all below N: low + step < N.
         let value = unsafe { *sorted.as_ptr().add((low + step) as usize) };
-        let above = key.wrapping_sub(value) >> 63;
-        low += step & above.wrapping_sub(1);
+        let not_above = !key.wrapping_sub(value) >> 63;
+        low += not_above << step.trailing_zeros();
         step /= 2;
     }
     low as usize

@@ -9,7 +9,7 @@ use crate::{
     target::{
         mmap_events::Look,
         mmap_records::{CodeChange, CodeEvent},
-        modules::{AddressSpaces, FrameAddress, Modules, Observed, Reading},
+        modules::{AddressSpaces, FoundPerfMap, FrameAddress, Modules, Observed, Reading, Region},
     },
     unwind::{
         mapped::choose,
@@ -109,6 +109,21 @@ impl<P: Publisher> CodeMaps<P> {
     /// All modules of the run so far.
     pub fn modules(&self) -> &Modules {
         self.spaces.modules()
+    }
+
+    /// The perf maps that were found since the last call, in the order of their indices.
+    pub fn take_new_perf_maps(&mut self) -> Vec<FoundPerfMap> {
+        self.spaces.take_new_perf_maps()
+    }
+
+    /// Processes whose perf maps are not read, for want of room.
+    pub fn perf_maps_left_out(&self) -> u64 {
+        self.spaces.perf_maps_left_out()
+    }
+
+    /// What code a space has mapped, by address.
+    pub fn regions(&self, space: SpaceId) -> Vec<Region> {
+        self.spaces.regions(space).copied().collect()
     }
 
     /// Who passes mappings on.

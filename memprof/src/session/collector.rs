@@ -21,11 +21,14 @@ use nix::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::code_maps::CodeMaps;
+use super::{
+    code_maps::CodeMaps,
+    copies::{Copies, Job},
+};
 use crate::{
     events::{
         decode::decode,
-        event::{Event, What},
+        event::{Event, StackCopy, What},
         order::{Order, Sink},
         ring::{BatchEnd, Ring},
     },
@@ -35,6 +38,7 @@ use crate::{
     probes::kernel_side::RingMap,
     stacks::table::MAX_STACKS,
     target::{mmap_events::MmapEvents, modules::FrameAddress, process::ProcessFacts},
+    unwind::copied::Continued,
 };
 
 /// Time between two looks at the rings. The kernel side wakes the thread earlier if one passes
@@ -75,13 +79,20 @@ pub struct State {
     pub processes: Vec<Followed>,
     /// Records that were none.
     pub undecodable: u64,
+    /// Who unwinds copied stacks.
+    pub copies: Copies,
     living: HashSet<Pid>,
     notices: UnboundedSender<Notice>,
 }
 
 impl State {
     /// Nothing known yet; `start` in nanoseconds of `CLOCK_MONOTONIC`.
-    pub fn new(start: Nanoseconds, code: CodeMaps, notices: UnboundedSender<Notice>) -> Self {
+    pub fn new(
+        start: Nanoseconds,
+        code: CodeMaps,
+        copies: Copies,
+        notices: UnboundedSender<Notice>,
+    ) -> Self {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), start);
         Self {
             pipeline: Pipeline::new(start, seed),
@@ -89,6 +100,7 @@ impl State {
             places: HashMap::new(),
             processes: Vec::new(),
             undecodable: 0,
+            copies,
             living: HashSet::new(),
             notices,
         }
@@ -116,6 +128,40 @@ impl State {
         let mut newest_first = self.processes.iter_mut().rev();
         newest_first.find(|process| process.facts.pid == pid && !process.ended)
     }
+
+    /// Has a copied stack unwound, with what its process has mapped now. Its program counters came
+    /// before it, and where they are has been looked at then.
+    fn unwind_copy(&mut self, space: SpaceId, copy: StackCopy) {
+        if let Some(stack) = self.pipeline.stacks().get(copy.id)
+            && stack.wants_copies()
+        {
+            self.copies.send(Job {
+                space,
+                known: stack.pcs.clone(),
+                copy,
+                regions: self.code.regions(space),
+                modules: self.code.modules().clone(),
+            });
+        }
+    }
+
+    /// Puts on record what copied stacks gave.
+    fn continue_stacks(&mut self, continued: Vec<(StackId, Continued)>) {
+        for (id, Continued { mut frames, end }) in continued {
+            let pcs: Vec<u64> = frames.iter().map(|frame| frame.pc).collect();
+            if let Some(kept) = self.pipeline.continue_stack(id, &pcs, end)
+                && let Some(places) = self.places.get_mut(&id)
+            {
+                frames.truncate(kept);
+                // Where names of code without a file are is a matter of the space.
+                let perf_map = places.first().and_then(|place| place.perf_map);
+                for frame in &mut frames {
+                    frame.perf_map = perf_map;
+                }
+                *places = frames.into();
+            }
+        }
+    }
 }
 
 impl Sink for State {
@@ -124,8 +170,11 @@ impl Sink for State {
     }
 
     fn apply(&mut self, event: Event) {
+        if let What::StackCopy(copy) = event.what {
+            return self.unwind_copy(event.space, *copy);
+        }
         match &event.what {
-            What::Alloc { .. } | What::Free { .. } => {}
+            What::Alloc { .. } | What::Free { .. } | What::StackCopy(_) => {}
             What::ResizeFree { .. } | What::ResizeFailed { .. } => {}
             What::Stack(stack) => {
                 let (id, pcs) = (stack.id, &stack.pcs);
@@ -289,6 +338,8 @@ impl Reader {
             if stopping && drained {
                 let mut state = state.lock();
                 self.order.flush(&mut *state);
+                let rest = state.copies.finish();
+                state.continue_stacks(rest);
                 return;
             }
             if drained {
@@ -332,6 +383,8 @@ impl Reader {
         self.order.release(watermark, &mut *state);
         state.code.advance(watermark);
         state.code.catch_up(now);
+        let continued = state.copies.take();
+        state.continue_stacks(continued);
         drained
     }
 }

@@ -3,6 +3,7 @@
 mod assemble;
 mod collector;
 mod code_maps;
+mod copies;
 mod notes;
 mod output;
 mod run;
@@ -12,13 +13,14 @@ mod weight;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc::unbounded_channel;
 
 use self::{
     code_maps::CodeMaps,
     collector::{Collector, State, monotonic},
+    copies::Copies,
     output::Output,
     run::{Ended, Run},
     targets::{Targets, Tracer},
@@ -53,7 +55,9 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     };
     let tables = TableLoader::start(UnwindLoader::new(unwind))?;
     let code = CodeMaps::new(tables, deafness);
-    let mut state = State::new(start, code, notices);
+    let copies = Copies::start(tracer.side().take_broken_walks())
+        .context("cannot start the unwinder's thread")?;
+    let mut state = State::new(start, code, copies, notices);
     tracer.introduce(&mut targets, &mut state);
     state.code.tables().settle();
     let collector = Collector::start(state, rings, mmap_events)?;
@@ -92,6 +96,7 @@ fn say_start(config: &TraceConfig, targets: &Targets, tracer: &mut Tracer) {
         );
     }
     if config.verbose {
+        eprintln!("memprof: {}", tracer.side().emulation());
         for coverage in tracer.probed().flat_map(|probed| probed.coverage()) {
             eprintln!(
                 "memprof: {} ({}): {}",
@@ -99,6 +104,9 @@ fn say_start(config: &TraceConfig, targets: &Targets, tracer: &mut Tracer) {
                 crate::export::escape(&coverage.allocator, true),
                 coverage.attached.join(", ")
             );
+            for place in &coverage.places {
+                eprintln!("memprof:   {place}");
+            }
         }
     }
     if config.children == Children::Followed {

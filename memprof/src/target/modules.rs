@@ -18,7 +18,9 @@ use self::layout::{Image, Layout};
 pub use self::module::Module;
 use self::module::Stamp;
 use crate::events::event::{Pid, SpaceId};
+use crate::target::elf::ElfError;
 use crate::target::mappings::{Backing, FileId, MAX_MAPPINGS, Mapping, Mappings};
+use crate::target::perf_map_file::{PerfMapFile, PerfMapIndex};
 
 /// Modules of a whole run, each with an open file.
 pub const MAX_MODULES: usize = 4096;
@@ -28,6 +30,8 @@ const MAX_NAMES: usize = MAX_MODULES;
 const UNMAPPED_KEPT: usize = 64;
 /// Address spaces that are remembered at a time.
 pub const MAX_SPACES: usize = 65_536;
+/// Processes of a run whose perf maps are read.
+pub const MAX_PERF_MAPS: usize = 1024;
 
 /// The name of a [`Module`] in its [`AddressSpaces`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,7 +49,7 @@ pub enum Place {
     },
     /// In executable memory without a file: code made at run time.
     Jit,
-    /// In the kernel's shared object.
+    /// In the kernel's shared object, which could not be read.
     Vdso,
     /// In a file for which there was no room (see [`MAX_MODULES`]).
     TooManyModules,
@@ -65,6 +69,8 @@ pub struct FrameAddress {
     pub is_return_address: bool,
     /// Where it is.
     pub place: Place,
+    /// Where the names of code that is in no ELF file would be.
+    pub perf_map: Option<PerfMapIndex>,
 }
 
 impl FrameAddress {
@@ -90,12 +96,22 @@ pub struct Resolved {
     pub missed: usize,
 }
 
+/// A perf map of an address space.
+pub struct FoundPerfMap {
+    /// Where it is read.
+    pub file: PerfMapFile,
+    /// That of the address space as a copy of which this one began.
+    pub inherited: Option<PerfMapIndex>,
+}
+
 #[derive(Clone, Debug, Default)]
 struct Space {
     now: Arc<Layout>,
     /// The layout before: a stack may arrive after the library that it ran through was unloaded.
     before: Option<Arc<Layout>>,
     gone: bool,
+    /// Where the names of its code without a file are, and whose file that is.
+    perf_map: Option<(PerfMapIndex, Pid)>,
 }
 
 /// The modules of a run so far. Cheap to clone: what a clone names stays, whoever goes on.
@@ -149,6 +165,10 @@ pub struct AddressSpaces {
     /// The latest module by what mappings call it: for a process that is gone, and whose files
     /// can't be opened through it any more.
     named: HashMap<(FileId, Arc<str>), ModuleIndex>,
+    vdso: Option<ModuleIndex>,
+    perf_maps: u16,
+    new_perf_maps: Vec<FoundPerfMap>,
+    perf_maps_left_out: u64,
 }
 
 impl AddressSpaces {
@@ -210,6 +230,8 @@ impl AddressSpaces {
             let region = self.region(pid, mapping, &mut layout.modules, known);
             layout.insert(region);
         }
+        layout.vdso = self.vdso;
+        let runs_without_elf = self.runs_without_elf(&layout, mappings);
         if known.is_some() || self.spaces.len() < MAX_SPACES {
             let entry = self.spaces.entry(space).or_default();
             entry.gone = false;
@@ -229,8 +251,63 @@ impl AddressSpaces {
                     entry.now = Arc::new(layout);
                 }
             }
+            if runs_without_elf {
+                self.find_perf_map(space, pid);
+            }
         }
         Observed::Read
+    }
+
+    /// Whether there is code that no ELF file has: a compiler may have made it.
+    fn runs_without_elf(&self, layout: &Layout, mappings: &Mappings) -> bool {
+        let mut code = mappings.iter().filter(|mapping| mapping.executable);
+        code.any(|mapping| self.is_without_elf(layout, mapping))
+    }
+
+    /// Memory without a file, or with one that has no name and never had, as compilers use that
+    /// map their memory twice.
+    fn is_without_elf(&self, layout: &Layout, mapping: &Mapping) -> bool {
+        match &mapping.backing {
+            Backing::Anonymous => true,
+            Backing::File { deleted: true, .. } => match layout.find(mapping.start) {
+                Some(Place::File { module, .. }) => {
+                    let facts = self.modules.get(module).and_then(Module::facts);
+                    facts == Some(&Err(ElfError::NotElf))
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// Takes note of where the process's perf map is, unless that is known.
+    fn find_perf_map(&mut self, space: SpaceId, pid: Pid) {
+        let Some(space) = self.spaces.get_mut(&space) else {
+            return;
+        };
+        if space.perf_map.is_some_and(|(_, owner)| owner == pid) {
+            return;
+        }
+        if usize::from(self.perf_maps) >= MAX_PERF_MAPS {
+            self.perf_maps_left_out += 1;
+            return;
+        }
+        if let Some(file) = PerfMapFile::of(pid) {
+            let inherited = space.perf_map.map(|(index, _)| index);
+            space.perf_map = Some((PerfMapIndex(self.perf_maps), pid));
+            self.perf_maps += 1;
+            self.new_perf_maps.push(FoundPerfMap { file, inherited });
+        }
+    }
+
+    /// The perf maps that were found since the last call, in the order of their indices.
+    pub fn take_new_perf_maps(&mut self) -> Vec<FoundPerfMap> {
+        std::mem::take(&mut self.new_perf_maps)
+    }
+
+    /// Processes past [`MAX_PERF_MAPS`].
+    pub fn perf_maps_left_out(&self) -> u64 {
+        self.perf_maps_left_out
     }
 
     /// Takes in that `pid`, which lives in `space`, has mapped code, as of now in the order of
@@ -248,7 +325,11 @@ impl AddressSpaces {
         let region = self.region(pid, mapping, &mut modules, Some(&layout.modules));
         layout.modules.extend(modules);
         let changed = layout.insert(region);
+        let without_elf = changed && self.is_without_elf(layout, mapping);
         self.spaces.entry(space).or_default().now = now;
+        if without_elf {
+            self.find_perf_map(space, pid);
+        }
         changed
     }
 
@@ -271,7 +352,10 @@ impl AddressSpaces {
     ) -> Region {
         let place = match &mapping.backing {
             Backing::Anonymous => Place::Jit,
-            Backing::Vdso => Place::Vdso,
+            Backing::Vdso => {
+                self.read_vdso(pid, mapping);
+                Place::Vdso
+            }
             Backing::File { id, path, deleted } => {
                 let again = modules.get(id).copied();
                 let module = again
@@ -345,6 +429,18 @@ impl AddressSpaces {
         Some(index)
     }
 
+    /// Makes a module of the vdso, which is the same one in all processes.
+    fn read_vdso(&mut self, pid: Pid, mapping: &Mapping) {
+        if self.vdso.is_none()
+            && self.modules.0.len() < MAX_MODULES
+            && let Ok(index) = u32::try_from(self.modules.0.len())
+            && let Ok(module) = Module::of_vdso(pid, mapping)
+        {
+            self.modules.0.push(Arc::new(module));
+            self.vdso = Some(ModuleIndex(index));
+        }
+    }
+
     /// The executable mappings of a space as far as they are known, by address.
     pub fn regions(&self, space: SpaceId) -> impl Iterator<Item = &Region> {
         let space = self.spaces.get(&space);
@@ -369,6 +465,7 @@ impl AddressSpaces {
     /// an instruction, the others return addresses.
     pub fn resolve(&self, space: SpaceId, pcs: &[u64]) -> Resolved {
         let space = self.spaces.get(&space);
+        let perf_map = space.and_then(|space| Some(space.perf_map?.0));
         let mut missed = 0;
         let frames = pcs
             .iter()
@@ -388,6 +485,7 @@ impl AddressSpaces {
                     pc,
                     is_return_address,
                     place,
+                    perf_map,
                 }
             })
             .collect();

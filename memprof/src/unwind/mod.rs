@@ -8,6 +8,7 @@ pub mod rows;
 pub mod tables;
 pub mod mapped;
 pub mod loader;
+pub mod copied;
 pub mod worker;
 #[cfg(test)]
 mod tests;

@@ -116,13 +116,7 @@ pub fn compile(section: &UnwindSection<'_>) -> Rows {
 
 /// Compiles a section within limits of the caller's.
 pub fn compile_within(section: &UnwindSection<'_>, limits: Limits) -> Rows {
-    let mut bases = BaseAddresses::default().set_eh_frame(section.address);
-    if let Some(text) = section.text_address {
-        bases = bases.set_text(text);
-    }
-    if let Some(got) = section.got_address {
-        bases = bases.set_got(got);
-    }
+    let bases = section.bases();
     let mut eh_frame = EhFrame::new(section.bytes, LittleEndian);
     eh_frame.set_address_size(8);
     let mut compiler = Compiler {

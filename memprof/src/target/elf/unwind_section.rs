@@ -38,6 +38,20 @@ pub struct UnwindSection<'data> {
     pub exact: bool,
 }
 
+impl UnwindSection<'_> {
+    /// What pointers in the section may be relative to.
+    pub fn bases(&self) -> BaseAddresses {
+        let mut bases = BaseAddresses::default().set_eh_frame(self.address);
+        if let Some(text) = self.text_address {
+            bases = bases.set_text(text);
+        }
+        if let Some(got) = self.got_address {
+            bases = bases.set_got(got);
+        }
+        bases
+    }
+}
+
 /// The unwind information of an x86-64 image in memory, such as the vdso; `None` if it has none.
 pub fn unwind_section_of_image(image: &[u8]) -> Result<Option<UnwindSection<'_>>, ElfError> {
     let (header, data) = parse_header(image)?;
@@ -72,6 +86,28 @@ pub(super) fn find<'data, R: ReadRef<'data>>(
         return Ok(Some(found));
     }
     Ok(None)
+}
+
+/// The contents of `.debug_frame`, which is not loaded with the program.
+pub(super) fn debug_frame<'data, R: ReadRef<'data>>(
+    header: &'data Header,
+    data: R,
+) -> Result<Option<&'data [u8]>, ElfError> {
+    let sections = header.sections(ENDIAN, data)?;
+    if sections.len() > MAX_SECTIONS {
+        return Err(ElfError::Broken("too many sections".to_owned()));
+    }
+    let Some((_, section)) = sections.section_by_name(ENDIAN, b".debug_frame") else {
+        return Ok(None);
+    };
+    let packed = section.sh_flags(ENDIAN).contains(elf::SHF_COMPRESSED);
+    if packed || section.sh_type(ENDIAN) == elf::SHT_NOBITS {
+        return Ok(None);
+    }
+    if section.sh_size(ENDIAN) > MAX_UNWIND_BYTES {
+        return Err(ElfError::Broken(".debug_frame is too large".to_owned()));
+    }
+    Ok(Some(section.data(ENDIAN, data)?))
 }
 
 /// Fills in the section by its name; false if there is none with contents.

@@ -43,6 +43,8 @@ pub(super) struct Layout {
     regions: BTreeMap<u64, Region>,
     /// The files of them that are open.
     pub(super) modules: HashMap<FileId, ModuleIndex>,
+    /// The module of the vdso.
+    pub(super) vdso: Option<ModuleIndex>,
     pub(super) image: Image,
 }
 
@@ -100,6 +102,11 @@ impl Layout {
                 module,
                 file_offset: file_offset.checked_add(within)?,
             },
+            // Its image begins at its first address.
+            Place::Vdso => self.vdso.map_or(Place::Vdso, |module| Place::File {
+                module,
+                file_offset: within,
+            }),
             other => other,
         })
     }

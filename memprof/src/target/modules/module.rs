@@ -1,12 +1,17 @@
 //! One mapped file: an open handle, and what its headers say.
 
 use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::{Arc, OnceLock};
 
 use crate::events::event::Pid;
 use crate::target::elf::{ElfError, ElfFacts, ElfReader};
 use crate::target::mappings::{Mapping, OpenError, open_mapped_file};
+use crate::target::memory_file::memory_file;
+
+/// The largest vdso that is read; the kernel's has two pages of code.
+const MAX_VDSO_BYTES: u64 = 1 << 20;
 
 /// Which file, in which version. An open handle keeps the inode from being used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -63,6 +68,24 @@ impl Module {
             deleted,
             opened: open_mapped_file(pid, mapping).and_then(Opened::stamped),
         }
+    }
+
+    /// The kernel's shared object, copied out of a process's memory.
+    pub(super) fn of_vdso(pid: Pid, mapping: &Mapping) -> io::Result<Self> {
+        let size = mapping
+            .end
+            .saturating_sub(mapping.start)
+            .min(MAX_VDSO_BYTES);
+        let mut image = vec![0; size as usize];
+        let memory = File::open(format!("/proc/{}/mem", pid.0))?;
+        memory.read_exact_at(&mut image, mapping.start)?;
+        let file = memory_file()?;
+        file.write_all_at(&image, 0)?;
+        Ok(Self {
+            path: Arc::from("[vdso]"),
+            deleted: false,
+            opened: Opened::stamped(file),
+        })
     }
 
     /// A module of any file, as if somebody had mapped it.

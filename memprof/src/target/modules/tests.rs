@@ -297,3 +297,65 @@ fn a_library_that_was_written_to_in_place_is_another_one() {
     assert!(spaces.map(SPACE, own_pid(), &mapped(&line)));
     assert_eq!(spaces.modules().iter().count(), 2);
 }
+#[test]
+fn the_vdso_is_a_module_of_its_own_that_outlives_its_process() {
+    // SAFETY: takes a number, and returns one.
+    let start = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) };
+    let mut spaces = AddressSpaces::default();
+    spaces.observe(SPACE, own_pid()).unwrap();
+    let resolved = spaces.resolve(SPACE, &[start + 0x10, start + 0x10]);
+    let (module, offset) = resolved.frames[0].in_file().unwrap();
+    assert_eq!(offset, 0x10);
+    assert_eq!(resolved.frames[1].in_file(), Some((module, 0x10)));
+    let module = spaces.modules().get(module).unwrap();
+    assert_eq!(module.path(), "[vdso]");
+    assert!(module.build_id().is_some() && !module.is_changed());
+    assert!(
+        !module
+            .facts()
+            .unwrap()
+            .as_ref()
+            .unwrap()
+            .segments
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_process_with_code_of_no_file_has_a_place_for_its_perf_map_and_forks_share_it() {
+    let mut spaces = AddressSpaces::default();
+    let without: String = BEFORE
+        .lines()
+        .filter(|l| !l.contains("rwxp"))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    spaces.update(SPACE, own_pid(), &made_up(&without), None);
+    assert_eq!(spaces.resolve(SPACE, &[0x1000]).frames[0].perf_map, None);
+    assert!(spaces.take_new_perf_maps().is_empty());
+    spaces.update(SPACE, own_pid(), &made_up(BEFORE), None);
+    let own = spaces.resolve(SPACE, &[0x2000]).frames[0].perf_map;
+    assert_eq!(own, Some(PerfMapIndex(0)));
+    assert_eq!(spaces.take_new_perf_maps().len(), 1);
+    // Looked at again: the same. A fork: its parent's, until it has one of its own.
+    spaces.update(SPACE, own_pid(), &made_up(BEFORE), None);
+    spaces.inherit(SpaceId(2), SPACE);
+    assert_eq!(
+        spaces.resolve(SpaceId(2), &[0x2000]).frames[0].perf_map,
+        own
+    );
+    assert!(spaces.take_new_perf_maps().is_empty());
+    let mut child = std::process::Command::new("sleep")
+        .arg("60")
+        .spawn()
+        .unwrap();
+    spaces.update(SpaceId(2), Pid(child.id()), &made_up(BEFORE), None);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let found = spaces.take_new_perf_maps();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].inherited, own);
+    assert_eq!(
+        spaces.resolve(SpaceId(2), &[0x2000]).frames[0].perf_map,
+        Some(PerfMapIndex(1))
+    );
+}
