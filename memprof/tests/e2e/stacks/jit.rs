@@ -58,7 +58,8 @@ fn stacks_through_interpreted_and_compiled_javascript_are_whole_and_named() {
     trace.process.wait(LONG);
     let report = trace.finish();
     let pid = report.number("/target/processes/0/pid");
-    fs::remove_file(format!("/tmp/perf-{pid}.map")).expect("node has listed its functions");
+    // It leaves this behind; what memprof read of it shows in the names.
+    let _ = fs::remove_file(format!("/tmp/perf-{pid}.map"));
     report.assert_nothing_lost();
 
     let (mut all, mut whole, mut named) = (0, 0, 0);
