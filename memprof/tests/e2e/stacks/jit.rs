@@ -71,12 +71,8 @@ fn stacks_through_interpreted_and_compiled_javascript_are_whole_and_named() {
         }
         all += buffers;
         let stack = row["stack"].as_array().expect("a stack is a list");
-        let is_named = stack.iter().all(|frame| frame["function"].is_string());
-        if is_named
-            && stack
-                .last()
-                .is_some_and(|frame| frame["function"] == "_start")
-        {
+        let outermost = stack.last().map(|frame| &frame["function"]);
+        if stack.iter().all(is_known) && outermost.is_some_and(|name| name == "_start") {
             whole += buffers;
         }
         if stack.iter().any(is_of_the_script) {
