@@ -25,9 +25,12 @@ const READING_SHARE: Nanoseconds = 10;
 /// Changes of a space's mappings after which they are read again, beside as many as it has: what
 /// was unmapped is told by nobody.
 const CHANGES_KEPT: usize = 64;
-/// A space with more executable mappings than `MANY` is passed on at most once in `MANY_PERIOD`.
+/// A space with more executable mappings than `MANY` is passed on only so often that looking
+/// through them, at some 50 ns each, takes one part in ten of the time.
 const MANY: usize = 1024;
-const MANY_PERIOD: Nanoseconds = 100_000_000;
+const PAUSE_PER_MAPPING: Nanoseconds = 500;
+/// Changes that wait for their turn; with more, all are dropped and everything is read again.
+const MAX_TOLD: usize = 65_536;
 /// Processes of a space that are asked for its mappings.
 const MAX_ASKED: usize = 8;
 
@@ -44,10 +47,28 @@ struct Currency {
     most_changes: usize,
 }
 
+/// Who passes mappings on to the kernel side.
+pub trait Publisher {
+    /// `space` has this mapped from now on.
+    fn publish(&mut self, space: SpaceId, mapped: Mapped);
+    /// Nothing happens in `space` any more.
+    fn forget(&mut self, space: SpaceId);
+}
+
+impl Publisher for TableLoader {
+    fn publish(&mut self, space: SpaceId, mapped: Mapped) {
+        TableLoader::publish(self, space, mapped);
+    }
+
+    fn forget(&mut self, space: SpaceId) {
+        TableLoader::forget(self, space);
+    }
+}
+
 /// What code each followed process has mapped.
-pub struct CodeMaps {
+pub struct CodeMaps<P = TableLoader> {
     spaces: AddressSpaces,
-    tables: TableLoader,
+    tables: P,
     /// Where each followed process lives.
     homes: HashMap<Pid, SpaceId>,
     members: HashMap<SpaceId, Vec<Pid>>,
@@ -66,10 +87,10 @@ pub struct CodeMaps {
     lost: u64,
 }
 
-impl CodeMaps {
+impl<P: Publisher> CodeMaps<P> {
     /// Nobody followed yet. If there is a reason why changes are not told, mappings are read when
     /// an address is not known.
-    pub fn new(tables: TableLoader, deafness: Option<String>) -> Self {
+    pub fn new(tables: P, deafness: Option<String>) -> Self {
         Self {
             spaces: AddressSpaces::default(),
             tables,
@@ -105,8 +126,8 @@ impl CodeMaps {
         self.spaces.regions(space).copied().collect()
     }
 
-    /// The thread that loads tables.
-    pub fn tables(&self) -> &TableLoader {
+    /// Who passes mappings on.
+    pub fn tables(&self) -> &P {
         &self.tables
     }
 
@@ -175,7 +196,12 @@ impl CodeMaps {
     /// Changes that were told, of whomever.
     pub fn hear(&mut self, events: Vec<CodeEvent>, look: Look) {
         self.lost += look.lost;
-        if look.incomplete {
+        let too_many = self.told.len() + events.len() > MAX_TOLD;
+        if too_many {
+            self.lost += self.told.len() as u64;
+            self.told.clear();
+        }
+        if look.incomplete || too_many {
             self.missed.extend(self.members.keys());
         }
         if !events.is_empty() {
@@ -290,8 +316,9 @@ impl CodeMaps {
         let regions = self.spaces.regions(space);
         let (code, left_out) = choose(regions, self.spaces.modules());
         let currency = self.currency.entry(space).or_default();
-        if currency.most_changes > MANY {
-            currency.next_publishing = monotonic() + MANY_PERIOD;
+        let many = currency.most_changes + currency.changes;
+        if many > MANY {
+            currency.next_publishing = monotonic() + PAUSE_PER_MAPPING * many as Nanoseconds;
         }
         let mapped = Mapped {
             pid,
@@ -319,3 +346,6 @@ impl CodeMaps {
         self.spaces.resolve(space, pcs).frames.into()
     }
 }
+
+#[cfg(test)]
+mod tests;

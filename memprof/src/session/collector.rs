@@ -355,9 +355,9 @@ impl Reader {
     /// `now` was taken holds nothing older than it that another event could follow from; one
     /// that was not drained is known up to the last record read.
     fn poll(&mut self, state: &Shared) -> bool {
-        // Before the clock: what is told of was done by processes whose making the rings hold.
-        let told = self.mmap_events.as_mut().map(MmapEvents::read);
         let now = monotonic();
+        // After the clock, as the rings: what an event up to `now` followed from is told by then.
+        let told = self.mmap_events.as_mut().map(MmapEvents::read);
         let mut watermark = now;
         let mut drained = true;
         let mut undecodable = 0;

@@ -59,6 +59,14 @@ fn of_tables(stats: &LoaderStats) -> impl Iterator<Item = String> {
             format!("whose unwind tables found no room beside the others: {BY_FRAME_POINTER}"),
         ),
         (
+            stats.no_time,
+            "file",
+            format!(
+                "whose unwind tables were not made because others took too long: \
+                     {BY_FRAME_POINTER}"
+            ),
+        ),
+        (
             stats.functions_over_limit,
             "function",
             format!("past the limits of one file's unwind information: {CUT_SHORT}"),
@@ -120,9 +128,11 @@ mod tests {
             pages_over_limit: 7,
             mappings_left_out: 8,
             refused: 9,
+            no_time: 10,
             ..LoaderStats::default()
         };
-        let notes: Vec<String> = of_tables(&stats).collect();
+        let mut notes: Vec<String> = of_tables(&stats).collect();
+        assert!(notes.remove(4).starts_with("10 files whose"));
         assert_eq!(notes.len(), 9);
         for (note, number) in notes.iter().zip(1..) {
             assert!(note.starts_with(&format!("{number} ")), "{note}");

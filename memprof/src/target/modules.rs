@@ -24,8 +24,8 @@ use crate::target::perf_map_file::{PerfMapFile, PerfMapIndex};
 
 /// Modules of a whole run, each with an open file.
 pub const MAX_MODULES: usize = 4096;
-/// Names that mappings have for modules; one file may have several.
-const MAX_NAMES: usize = 4 * MAX_MODULES;
+/// Names that mappings have for modules. One file may have several; further ones are forgotten.
+const MAX_NAMES: usize = MAX_MODULES;
 /// Regions of a space that are kept although they are not mapped any more, beside as many as are.
 const UNMAPPED_KEPT: usize = 64;
 /// Address spaces that are remembered at a time.

@@ -5,6 +5,7 @@ use std::{
     fs::File,
     hash::{BuildHasher as _, RandomState},
     os::unix::fs::FileExt as _,
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -16,6 +17,7 @@ use memprof_common::unwind::{
     Chunk, MAX_MAPPINGS, MAX_SEGMENTS, NO_EXE, PAGE_SHIFT, PENDING_EXE, Page, ProcessMappings,
     SEGMENT_CHUNKS, START_PADDING, page_key,
 };
+use nix::time::{ClockId, clock_gettime};
 
 use super::{
     mapped::{Code, MappedCode},
@@ -25,7 +27,7 @@ use super::{
 use crate::{
     identity::{Pid, SpaceId},
     target::{
-        elf::{ElfReader, LoadSegment, UnwindSection, unwind_section_of_image},
+        elf::{ElfError, ElfReader, LoadSegment, UnwindSection, unwind_section_of_image},
         modules::{Module, ModuleIndex},
     },
 };
@@ -36,6 +38,10 @@ const MAX_VDSO_BYTES: u64 = 1 << 20;
 /// The most that the tables of one file may take in the kernel, in bytes: four million rows.
 /// Browsers need half of it.
 pub const MAX_FILE_BYTES: usize = 32 << 20;
+
+/// Processor time that all files of a run may take to be loaded: what compilers make fills all room
+/// in a tenth of it, so what takes longer is the targets' malice.
+pub const MAX_LOADING: Duration = Duration::from_secs(30);
 
 /// A plain type of `memprof-common` on its way into a map.
 #[repr(transparent)]
@@ -89,6 +95,8 @@ pub struct LoaderStats {
     pub too_large: u64,
     /// Files whose tables found no room beside the others.
     pub no_room: u64,
+    /// Files that were not loaded because the others had taken [`MAX_LOADING`].
+    pub no_time: u64,
     /// Functions left out because their file reached a limit.
     pub functions_over_limit: u64,
     /// Rows left out of pages with too many.
@@ -123,6 +131,7 @@ pub struct UnwindLoader {
     /// Keyed at random: who doesn't know the key can't make two sections with one hash.
     section_hash: RandomState,
     vdso: Option<Option<Executable>>,
+    loading: Duration,
     stats: LoaderStats,
 }
 
@@ -139,6 +148,7 @@ impl UnwindLoader {
             by_section: StdHashMap::new(),
             section_hash: RandomState::new(),
             vdso: None,
+            loading: Duration::ZERO,
             stats: LoaderStats::default(),
         }
     }
@@ -158,12 +168,16 @@ impl UnwindLoader {
         if self.is_loaded(module) {
             return;
         }
+        let start = processor_time();
         let loaded = match handle.file() {
+            Some(_) if self.loading > MAX_LOADING => {
+                self.stats.no_time += 1;
+                None
+            }
             Some(file) => {
                 let reader = ElfReader::new(file);
                 let section = reader.unwind_section();
-                let section = section.as_ref().map(Option::as_ref).map_err(|_| ());
-                self.load_section(section).map(|executable| Loaded {
+                self.load_section(&section).map(|executable| Loaded {
                     executable,
                     segments: reader.code_segments().unwrap_or_default(),
                 })
@@ -173,6 +187,7 @@ impl UnwindLoader {
                 None
             }
         };
+        self.loading += processor_time().saturating_sub(start);
         self.loaded.insert(module, loaded);
     }
 
@@ -260,17 +275,17 @@ impl UnwindLoader {
         let mut image = vec![0; bytes as usize];
         let memory = File::open(format!("/proc/{}/mem", pid.0)).ok()?;
         memory.read_exact_at(&mut image, mapped.start).ok()?;
-        let section = unwind_section_of_image(&image);
-        self.load_section(section.as_ref().map(Option::as_ref).map_err(|_| ()))
+        self.load_section(&unwind_section_of_image(&image))
     }
 
     fn load_section(
         &mut self,
-        section: Result<Option<&UnwindSection<'_>>, ()>,
+        section: &Result<Option<UnwindSection<'_>>, ElfError>,
     ) -> Option<Executable> {
         let outcome = match section {
-            Err(()) => Err(Failure::Unreadable),
-            Ok(None) => Err(Failure::NoUnwindInformation),
+            // Any file may be mapped.
+            Ok(None) | Err(ElfError::NotElf) => Err(Failure::NoUnwindInformation),
+            Err(_) => Err(Failure::Unreadable),
             Ok(Some(section)) => {
                 let hash = self.section_hash.hash_one(section);
                 if let Some(known) = self.by_section.get(&hash) {
@@ -359,6 +374,11 @@ impl UnwindLoader {
         }
         Ok(&mut self.open[number as usize])
     }
+}
+
+/// What the calling thread has had of the processor.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 /// The address, as the file has it, at which an executable mapping of `file_offset` starts. A

@@ -19,5 +19,6 @@ mod processes;
 mod real_programs;
 mod shim_agrees;
 mod stacks;
+mod tables;
 mod verifier;
 mod ways_out;

@@ -23,6 +23,8 @@ const LEVELS: usize = 10;
 const BITS: usize = 10;
 /// What each of their allocations has.
 const BYTES: u64 = 65536;
+/// A thousand files take their time to be read for names.
+const LONG: Duration = Duration::from_secs(90);
 const TRIES: usize = 4;
 /// The share of stacks that are whole a millisecond after the code came, at least.
 const SOON: f64 = 0.9;
@@ -69,7 +71,11 @@ fn plugin_number(callers: &[(&str, &str)]) -> Option<usize> {
             _ => return None,
         }
     }
-    path.any(|name| name == "main").then_some(number)
+    path.next().filter(|&name| name == "main").map(|_| number)
+}
+
+fn is_whole(frames: &[(&str, &str)]) -> bool {
+    frames.last().is_some_and(|frame| frame.0 == "_start")
 }
 
 /// The share of whole stacks, by the function that was called.
@@ -88,6 +94,7 @@ fn plugins(stage: &Stage, count: usize, keep: bool) -> Shares {
     // Not with children: memprof's own allocations would be probed too, and it makes many when it
     // names the functions of so many files.
     let mut trace = Trace::launch(stage, "plugins", &arguments, &["--no-children"]);
+    trace.process.wait(LONG);
     let report = trace.finish();
     report.assert_nothing_lost();
     let mut whole: BTreeMap<String, usize> = BTreeMap::new();
@@ -96,7 +103,7 @@ fn plugins(stage: &Stage, count: usize, keep: bool) -> Shares {
         let Some((called, callers)) = above_levels(&frames) else {
             continue;
         };
-        let Some(number) = plugin_number(callers) else {
+        let Some(number) = plugin_number(callers).filter(|_| is_whole(callers)) else {
             continue;
         };
         *whole.entry(called.to_owned()).or_default() += 1;
@@ -164,7 +171,8 @@ fn a_program_that_becomes_another_has_whole_stacks() {
         for row in rows.filter(|row| row["allocated_bytes"] == BYTES) {
             let frames = frames(row);
             if let Some((called, callers)) = above_levels(&frames)
-                && callers.iter().any(|frame| frame.0 == "main")
+                && callers.first().is_some_and(|frame| frame.0 == "main")
+                && is_whole(callers)
             {
                 *whole.entry(called.to_owned()).or_default() += 1;
             }

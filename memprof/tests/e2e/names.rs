@@ -446,7 +446,9 @@ fn functions_made_at_run_time_are_named_by_perf_maps_that_can_be_trusted() {
     let Some(stage) = Stage::with_bpf("names_jit") else {
         return;
     };
-    for how in ["fine", "deleted", "none", "fifo", "link", "stranger"] {
+    for how in [
+        "fine", "memfd", "deleted", "none", "fifo", "link", "stranger",
+    ] {
         let mut trace = Trace::launch(&stage, "jit", &[how], &[]);
         let report = trace.finish();
         let pid = report.number("/target/processes/0/pid");
@@ -456,7 +458,7 @@ fn functions_made_at_run_time_are_named_by_perf_maps_that_can_be_trusted() {
             let _ = fs::remove_file(format!("/tmp/{}", file.replace("{}", &pid.to_string())));
         }
         assert!(frame["address"].is_string() && frame["offset"].is_null());
-        if how == "fine" || how == "deleted" {
+        if ["fine", "memfd", "deleted"].contains(&how) {
             let expected = named("jit:make_order /srv/orders.js:7:13", None, false);
             assert_eq!(shown(&frame), expected, "{how}");
             assert_eq!(frame["module"], "[jit]");
