@@ -23,6 +23,11 @@ fn is_of_the_script(frame: &Value) -> bool {
     name.starts_with("JS:") && name.contains("/orders.js:")
 }
 
+/// Whether a frame has a name, or is in a file that has no names for its functions.
+fn is_known(frame: &Value) -> bool {
+    frame["function"].is_string() || frame["unknown"] == "stripped"
+}
+
 #[test]
 fn stacks_through_interpreted_and_compiled_javascript_are_whole_and_named() {
     let case = "stack_node";
