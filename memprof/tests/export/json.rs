@@ -77,6 +77,7 @@ const FIELDS: &[&str] = &[
     "top_allocators[].stack[].module",
     "top_allocators[].stack[].address",
     "top_allocators[].stack[].offset",
+    "top_allocators[].stack[].elf_address",
     "top_allocators[].stack[].build_id",
     "top_allocators[].stack[].inlined",
     "top_allocators[].stack[].unknown",

@@ -15,6 +15,7 @@ fn named(function: &str, module: &str, source: Option<(&str, u32)>) -> Frame {
         module: Some(module.to_owned()),
         address: Some(HexAddress(0x7f12_3456_7000)),
         offset: Some(HexAddress(0x98930)),
+        elf_address: Some(HexAddress(0x9_992f)),
         build_id: Some("8a1fdead".to_owned()),
         inlined: false,
         unknown: None,
@@ -26,6 +27,8 @@ fn unnamed(module: Option<&str>, offset: u64, why: &str) -> Frame {
         module: module.map(str::to_owned),
         address: Some(HexAddress(0x5500_0000_0000 + offset)),
         offset: module.map(|_| HexAddress(offset)),
+        elf_address: module.map(|_| HexAddress(0x40_0000 + offset - 1)),
+        build_id: module.map(|_| "8a1fdead".to_owned()),
         unknown: Some(why.to_owned()),
         ..Frame::default()
     }

@@ -1,14 +1,19 @@
 //! The end of the final report: how far the numbers can be trusted, and what limits them.
 
+use std::collections::HashSet;
 use std::io;
 
 use super::fit::{comma_separated, keep_end, words};
 use super::page::{Page, Paint};
 use super::{labelled, plural};
-use crate::report::{Coverage, Overhead, Quality, SamplingMode};
+use crate::report::{Coverage, Overhead, Quality, Report, SamplingMode};
 use crate::units::{format_count, format_seconds, format_size};
 
-pub(super) fn write(page: &mut Page<'_>, quality: &Quality) -> io::Result<()> {
+/// Files without symbols that are listed.
+const LISTED_STRIPPED: usize = 5;
+
+pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
+    let quality = &report.quality;
     let (judgement, paint) = judgement(quality);
     page.paragraph(
         vec![("Trust: ".to_owned(), Paint::Strong)],
@@ -17,6 +22,10 @@ pub(super) fn write(page: &mut Page<'_>, quality: &Quality) -> io::Result<()> {
     )?;
     for (label, text) in limits(quality) {
         labelled(page, label, &words(&text))?;
+    }
+    for (index, file) in stripped(page, report).iter().enumerate() {
+        let label = if index == 0 { "stripped" } else { "" };
+        labelled(page, label, &words(file))?;
     }
     for (index, coverage) in quality.coverage.iter().enumerate() {
         let label = if index == 0 { "probed" } else { "" };
@@ -181,6 +190,35 @@ fn describe_stacks(quality: &Quality) -> String {
         ));
     }
     text
+}
+
+/// The files without symbols that shown frames are in, by the build ids that their symbols can be
+/// found by.
+fn stripped(page: &Page<'_>, report: &Report) -> Vec<String> {
+    let mut files = Vec::new();
+    let mut seen = HashSet::new();
+    let frames = report.top_allocators.iter().flat_map(|one| &one.stack);
+    for frame in frames.filter(|frame| frame.unknown.as_deref() == Some("stripped")) {
+        let file = (
+            frame.module.as_deref().unwrap_or("?"),
+            frame.build_id.as_deref(),
+        );
+        if seen.insert(file) {
+            files.push(file);
+        }
+    }
+    let more = files.len().saturating_sub(LISTED_STRIPPED);
+    let listed = files.iter().take(LISTED_STRIPPED);
+    let mut lines: Vec<String> = listed
+        .map(|(module, build_id)| match build_id {
+            Some(id) => format!("{} (build id {})", page.clean(module), page.clean(id)),
+            None => format!("{} (no build id)", page.clean(module)),
+        })
+        .collect();
+    if more > 0 {
+        lines.push(format!("and {}", plural(more as u64, "more file")));
+    }
+    lines
 }
 
 fn describe_coverage(page: &Page<'_>, coverage: &Coverage) -> String {

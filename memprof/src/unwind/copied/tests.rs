@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::identity::{Pid, SpaceId};
-use crate::target::modules::AddressSpaces;
+use crate::target::modules::{AddressSpaces, Region};
 
 /// Where the function of the tests is, and a caller of it.
 const FUNCTION: u64 = 0x40_0000;
@@ -385,8 +385,9 @@ fn unwind_own(own: &OwnStack, known: &[u64]) -> Option<Continued> {
             bytes: &own.bytes,
         },
     };
+    let regions: Vec<Region> = spaces.regions(SpaceId(1)).copied().collect();
     let code = Code {
-        regions: spaces.regions(SpaceId(1)),
+        regions: &regions,
         modules: spaces.modules(),
     };
     CopyUnwinder::default().unwind(&stack, code)
