@@ -59,7 +59,7 @@ pub const COPY_RING_BYTES: u32 = 4 << 20;
 /// program's start makes thousands of stacks before its tables are in.
 pub const COPY_BURST: u64 = 4096;
 /// Nanoseconds in which one more copy is saved up for: in the long run a copy each, which costs the
-/// target some 3 µs and the collector some 50.
+/// target some 3 µs and the collector some 10 to 20.
 pub const COPY_PERIOD_NS: u64 = 1_000_000;
 /// How far above the call a walk may break down for the copy to begin at the call.
 pub const COPY_REACH: u64 = 8 << 10;

@@ -193,6 +193,13 @@ pub(crate) fn test_programs() -> Result<()> {
     apt::install(&missing, "the end-to-end tests")
 }
 
+fn is_installed(program: &str) -> bool {
+    match Path::new(program).is_absolute() {
+        true => Path::new(program).is_file(),
+        false => shell::find_program(program).is_some(),
+    }
+}
+
 /// LLVM's compiler, of any version: the tests' largest program, and mostly here with the LLVM that
 /// building takes.
 fn some_llc_is_here() -> bool {
@@ -226,13 +233,6 @@ fn test_allocators() -> Result<()> {
         return Ok(());
     }
     apt::install(&missing, "the end-to-end tests")
-}
-
-fn is_installed(program: &str) -> bool {
-    match Path::new(program).is_absolute() {
-        true => Path::new(program).is_file(),
-        false => shell::find_program(program).is_some(),
-    }
 }
 
 /// rustfmt and clippy of the user's own toolchain.

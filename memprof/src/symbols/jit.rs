@@ -12,7 +12,8 @@ pub const MAX_PERF_MAP_BYTES: u64 = 64 << 20;
 /// What all perf maps of a run may take, in bytes; further functions have no name.
 pub const MAX_ALL_PERF_MAPS_BYTES: u64 = 256 << 20;
 /// What is read of perf maps at one look, in bytes; the rest waits for the next.
-pub(super) const MAX_READ_AT_ONCE: u64 = 32 << 20;
+/// (A core parses some 100 MB a second.)
+pub(super) const MAX_READ_AT_ONCE: u64 = 8 << 20;
 /// Looks for one report; what is unread then names nothing in it.
 pub(super) const MAX_LOOKS: usize = 8;
 

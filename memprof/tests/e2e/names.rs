@@ -446,7 +446,9 @@ fn functions_made_at_run_time_are_named_by_perf_maps_that_can_be_trusted() {
     let Some(stage) = Stage::with_bpf("names_jit") else {
         return;
     };
-    for how in ["fine", "deleted", "none", "fifo", "link", "stranger"] {
+    for how in [
+        "fine", "memfd", "deleted", "none", "fifo", "link", "stranger",
+    ] {
         let mut trace = Trace::launch(&stage, "jit", &[how], &[]);
         let report = trace.finish();
         let pid = report.number("/target/processes/0/pid");
@@ -456,7 +458,7 @@ fn functions_made_at_run_time_are_named_by_perf_maps_that_can_be_trusted() {
             let _ = fs::remove_file(format!("/tmp/{}", file.replace("{}", &pid.to_string())));
         }
         assert!(frame["address"].is_string() && frame["offset"].is_null());
-        if how == "fine" || how == "deleted" {
+        if ["fine", "memfd", "deleted"].contains(&how) {
             let expected = named("jit:make_order /srv/orders.js:7:13", None, false);
             assert_eq!(shown(&frame), expected, "{how}");
             assert_eq!(frame["module"], "[jit]");
@@ -493,7 +495,7 @@ fn a_perf_map_is_read_where_the_target_sees_it() {
 }
 
 /// A program on the search path.
-fn installed(name: &str) -> Option<PathBuf> {
+pub(crate) fn installed(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
     places.find(|place| {
@@ -527,6 +529,8 @@ fn node_shows_the_functions_of_javascript() {
     let mut trace = Trace::launch_with(&stage, &["--no-children"], &target, |command| {
         command
             .stdin(Stdio::null())
+            // It leaves a log where it runs.
+            .current_dir(stage.path(""))
             .env_remove("NODE_EXTRA_CA_CERTS");
     });
     trace.process.wait(LONG);

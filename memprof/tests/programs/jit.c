@@ -1,15 +1,22 @@
 /* Makes a function at run time that calls malloc, and lists it in a perf map, or does not. The
- * argument says how: "fine", "none", "fifo", "link", "stranger" (the file is another user's),
- * "deleted" (it is gone before the end). */
+ * argument says how: "fine", "memfd" (the code is in a file without a name), "none", "fifo",
+ * "link", "stranger" (the file is another user's), "deleted" (it is gone before the end). */
 #include "truth.h"
 
 #include <sys/stat.h>
 
 typedef void *(*function)(size_t);
 
-static function make(void) {
-    unsigned char *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
-                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+static function make(const char *how) {
+    int file = -1, flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    if (!strcmp(how, "memfd")) {
+        flags = MAP_SHARED;
+        file = memfd_create("doublemapper", 0);
+        if (file < 0 || ftruncate(file, 4096))
+            fail("no file for code");
+    }
+    unsigned char *code =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, flags, file, 0);
     /* push %rbp; mov %rsp,%rbp; movabs $malloc,%rax; call *%rax; pop %rbp; ret */
     static const unsigned char text[] = {0x55, 0x48, 0x89, 0xe5, 0x48, 0xb8, 0,    0,    0,
                                          0,    0,    0,    0,    0,    0xff, 0xd0, 0x5d, 0xc3};
@@ -53,7 +60,7 @@ int main(int count, char **arguments) {
     snprintf(map, sizeof map, "/tmp/perf-%d.map", (int)getpid());
     snprintf(target, sizeof target, "/tmp/memprof-jit-%d", (int)getpid());
     wait_for_go();
-    function made = make();
+    function made = make(how);
     list(made, how, map);
     for (size_t i = 0; i < 50; i++)
         if (!made(1000))

@@ -65,7 +65,7 @@ impl Trace {
     }
 
     fn command(stage: &Stage) -> Command {
-        Self::command_with_top(stage, 100_000)
+        Self::command_with_top(stage, 3000)
     }
 
     fn command_with_top(stage: &Stage, top: u32) -> Command {
