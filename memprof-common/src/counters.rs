@@ -23,10 +23,12 @@ pub enum Counter {
     Oversized = 7,
     /// Return values that could not be read from the target (`posix_memalign`).
     UnreadableResults = 8,
+    /// Copies of stacks that were due and not made: over their rate, or no room in their ring.
+    RefusedStackCopies = 9,
 }
 
 /// How many counters there are.
-pub const COUNTERS: usize = 9;
+pub const COUNTERS: usize = 10;
 
 /// The counters of one CPU, or their sum.
 pub type Counters = [u64; COUNTERS];

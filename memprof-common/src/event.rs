@@ -15,6 +15,10 @@
 //! | `FORK`          |    32 | kind, time    | parent pid:32, child:32   | parent space| child space           |
 //! | `EXEC`          |    32 | kind, time    | pid:32                    | old space   | new space             |
 //! | `EXIT`          |    32 | kind, time    | pid:32                    | space       | 0                     |
+//! | `STACK_COPY`    | 16512 | kind, time    | space:24, pages:8, frames:8, interrupted:1 | stack id | first page's address, then 12 registers, then 4 pages |
+//!
+//! The registers of a `STACK_COPY` are [`CopiedRegisters`]; of its 4 pages of stack, `pages` could
+//! be read and hold something.
 //!
 //! Numbers that share a word are listed from the least significant bit up. An address of 57 bits
 //! holds any user address of x86-64 (five-level paging included) and arm64; a size of 47 bits is
@@ -40,6 +44,8 @@ pub enum Kind {
     Exec = 10,
     /// The last thread of a process ended.
     Exit = 11,
+    /// Registers and stack of a walk that broke down, for the collector to go on from.
+    StackCopy = 12,
 }
 
 impl Kind {
@@ -55,6 +61,7 @@ impl Kind {
             9 => Self::Fork,
             10 => Self::Exec,
             11 => Self::Exit,
+            12 => Self::StackCopy,
             _ => return None,
         })
     }
@@ -82,6 +89,16 @@ pub type AllocWords = [u64; 4];
 pub type FreeWords = [u64; 3];
 /// The record of a fork, exec or exit, and the head of a stack record.
 pub type RareWords = [u64; 4];
+
+/// Bytes of a page of stack.
+pub const STACK_PAGE_BYTES: usize = 4096;
+/// Pages of stack in a copy.
+pub const STACK_COPY_PAGES: usize = 4;
+/// Words before the first page of a copy.
+pub const STACK_COPY_HEADER_WORDS: usize = 16;
+/// Words of a copy's record, whether its pages could be read or not.
+pub const STACK_COPY_WORDS: usize =
+    STACK_COPY_HEADER_WORDS + STACK_COPY_PAGES * STACK_PAGE_BYTES / 8;
 
 const _: () = assert!(size_of::<AllocWords>() <= 32 && size_of::<FreeWords>() <= 32);
 const _: () = assert!(SIZE_BITS == 47);
@@ -199,6 +216,76 @@ pub const fn stack_by_frame_pointer(word1: u64) -> bool {
     (word1 >> (SPACE_BITS + 16)) & 1 != 0
 }
 
+/// Mixes one number into the hash that is a stack's id (Fibonacci hashing, folded).
+#[inline(always)]
+pub const fn mix(hash: u64, number: u64) -> u64 {
+    let mixed = (hash ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^ (mixed >> 32)
+}
+
+/// The id that the kernel side gives a stack of these program counters if its walk does not break
+/// down. The space is part of it: equal program counters mean other code in another address space.
+pub fn whole_stack_id(space: u32, pcs: &[u64]) -> u64 {
+    pcs.iter().fold(u64::from(space), |hash, &pc| mix(hash, pc))
+}
+
+/// Registers that a walk can start from, as a copy's record has them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopiedRegisters {
+    /// Of the function that called the allocator, to which it has just returned: rip, rsp, rbp,
+    /// rbx, r12, r13, r14, r15. All that a call leaves as it was.
+    pub call: [u64; 8],
+    /// Of the frame whose caller was not found: rip, rsp, rbp.
+    pub broken: [u64; 3],
+    /// 0.
+    pub reserved: u64,
+}
+
+const _: () = assert!(size_of::<CopiedRegisters>() == (STACK_COPY_HEADER_WORDS - 4) * 8);
+
+/// Packs the head of a stack's copy, before its registers: `frames` is how many frames of the
+/// stack are known, the last of them the one whose caller was not found; `interrupted` is 1 if a
+/// signal interrupted that one, so that its program counter is no return address.
+#[inline(always)]
+pub const fn pack_stack_copy_head(
+    time_ns: u64,
+    space: u32,
+    pages: u64,
+    frames: u64,
+    interrupted: u64,
+    stack_id: u64,
+    first_page: u64,
+) -> RareWords {
+    [
+        head(Kind::StackCopy, time_ns),
+        (space as u64 & SPACE_MASK)
+            | (pages << SPACE_BITS)
+            | (frames << (SPACE_BITS + 8))
+            | (interrupted << (SPACE_BITS + 16)),
+        stack_id,
+        first_page,
+    ]
+}
+
+/// The number of pages that a stack's copy says it has.
+#[inline(always)]
+pub const fn stack_copy_pages(word1: u64) -> usize {
+    ((word1 >> SPACE_BITS) & 0xff) as usize
+}
+
+/// The number of frames that were known when a stack was copied.
+#[inline(always)]
+pub const fn stack_copy_frames(word1: u64) -> usize {
+    ((word1 >> (SPACE_BITS + 8)) & 0xff) as usize
+}
+
+/// Whether the last of the known frames was interrupted by a signal.
+#[inline(always)]
+pub const fn stack_copy_interrupted(word1: u64) -> bool {
+    (word1 >> (SPACE_BITS + 16)) & 1 != 0
+}
+
 /// Packs a process event; `child` is 0 but for a fork.
 #[inline(always)]
 pub const fn pack_process(
@@ -246,5 +333,24 @@ mod tests {
         assert_eq!(stack_frames(words[1]), MAX_FRAMES);
         assert!(stack_by_frame_pointer(words[1]));
         assert_eq!(space(words[1]), 9);
+    }
+
+    #[test]
+    fn the_head_of_a_copy_keeps_its_pages_and_its_frames() {
+        let words = pack_stack_copy_head(5, 9, 4, MAX_FRAMES as u64, 1, 42, 0x7ffc_0000_1000);
+        assert_eq!(Kind::of(words[0]), Some(Kind::StackCopy));
+        assert_eq!(stack_copy_pages(words[1]), STACK_COPY_PAGES);
+        assert_eq!(stack_copy_frames(words[1]), MAX_FRAMES);
+        assert!(stack_copy_interrupted(words[1]));
+        assert_eq!(space(words[1]), 9);
+        assert_eq!((words[2], words[3]), (42, 0x7ffc_0000_1000));
+    }
+
+    #[test]
+    fn the_same_program_counters_are_another_stack_elsewhere_or_in_another_order() {
+        let id = whole_stack_id(1, &[10, 20, 30]);
+        assert_eq!(id, mix(mix(mix(1, 10), 20), 30));
+        assert_ne!(id, whole_stack_id(2, &[10, 20, 30]));
+        assert_ne!(id, whole_stack_id(1, &[10, 30, 20]));
     }
 }

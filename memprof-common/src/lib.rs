@@ -7,5 +7,6 @@
 pub mod allocator;
 pub mod counters;
 pub mod event;
+pub mod placement;
 pub mod settings;
 pub mod unwind;

@@ -12,6 +12,8 @@ pub struct KernelOffsets {
     pub task_mm: u32,
     /// `task_struct.tgid`.
     pub task_tgid: u32,
+    /// `task_struct.thread.fsbase`, the thread pointer.
+    pub task_thread_pointer: u32,
     /// `task_struct.signal`.
     pub task_signal: u32,
     /// `signal_struct.live`, the number of living threads.
@@ -45,10 +47,26 @@ pub const MAX_PROCESSES: u32 = 16 * 1024;
 pub const MAX_THREADS: u32 = 64 * 1024;
 /// Stacks that the kernel side remembers as sent; the oldest is forgotten, and sent again.
 pub const MAX_SENT_STACKS: u32 = 256 * 1024;
+/// Stacks that each CPU remembers as sent, in front of that table; a power of two.
+pub const LATELY_SENT_ENTRIES: u32 = 4 * 1024;
 /// CPUs, and so rings for the frequent records.
 pub const MAX_RINGS: u32 = 512;
 /// Bytes of the ring for the rare records.
 pub const RARE_RING_BYTES: u32 = 4 << 20;
+/// Bytes of the ring for copies of stacks; some 250 find room.
+pub const COPY_RING_BYTES: u32 = 4 << 20;
+/// Stacks that may be copied at once, over all CPUs, when none was for a while: what is loaded at a
+/// program's start makes thousands of stacks before its tables are in.
+pub const COPY_BURST: u64 = 4096;
+/// Nanoseconds in which one more copy is saved up for: in the long run a copy each, which costs the
+/// target some 3 µs and the collector some 10 to 20.
+pub const COPY_PERIOD_NS: u64 = 1_000_000;
+/// How far above the call a walk may break down for the copy to begin at the call.
+pub const COPY_REACH: u64 = 8 << 10;
+/// Broken walks whose depths are told apart; the oldest is forgotten, and begins anew.
+pub const MAX_BROKEN_WALKS: u32 = 16 * 1024;
+/// Depths at which one broken walk is told apart; what comes at others shares one stack id.
+pub const MAX_WALK_DEPTHS: u32 = 1024;
 /// Pages of unwind rows: 4 GiB of code.
 pub const MAX_PAGES: u32 = 64 * 1024;
 /// Unwind rules that each CPU remembers; a power of two.

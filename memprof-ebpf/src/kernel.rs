@@ -10,6 +10,7 @@ static OFFSETS: KernelOffsets = KernelOffsets {
     task_utask: 0,
     task_mm: 0,
     task_tgid: 0,
+    task_thread_pointer: 0,
     task_signal: 0,
     signal_live: 0,
     utask_return_instances: 0,
@@ -52,6 +53,19 @@ pub fn process_of(task: u64) -> Option<u32> {
 #[inline(always)]
 pub fn memory_of(task: u64) -> Option<u64> {
     word(task + offset!(task_mm))
+}
+
+/// The current thread's pointer to itself (`fs` on x86-64): where it was when the kernel was told
+/// or last switched to another thread. C libraries put it at the top of a new thread's stack. 0 if
+/// there is none.
+#[inline(always)]
+pub fn thread_pointer() -> u64 {
+    if offset!(known) == 0 {
+        return 0;
+    }
+    // SAFETY: no arguments; returns the current task's address.
+    let task = unsafe { bpf_get_current_task() };
+    word(task + offset!(task_thread_pointer)).unwrap_or(0)
 }
 
 /// Threads of a task's process that have not begun to exit.

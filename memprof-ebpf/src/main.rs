@@ -7,6 +7,7 @@
 #![allow(internal_features)]
 #![feature(core_intrinsics)]
 
+mod copy;
 mod emit;
 mod filter;
 mod kernel;

@@ -8,13 +8,14 @@ use aya_ebpf::{
 use memprof_common::{
     counters::Counters,
     settings::{
-        FollowedProcess, MAX_PAGES, MAX_PROCESSES, MAX_RINGS, MAX_SENT_STACKS, MAX_THREADS,
-        RARE_RING_BYTES, RULE_CACHE_ENTRIES,
+        COPY_RING_BYTES, FollowedProcess, LATELY_SENT_ENTRIES, MAX_BROKEN_WALKS, MAX_PAGES,
+        MAX_PROCESSES, MAX_RINGS, MAX_SENT_STACKS, MAX_THREADS, RARE_RING_BYTES,
+        RULE_CACHE_ENTRIES,
     },
     unwind::{Chunk, MAX_SEGMENTS, Page, ProcessMappings, SEGMENT_CHUNKS},
 };
 
-use crate::pending::Thread;
+use crate::{copy::Budget, pending::Thread};
 
 /// `BPF_F_NO_PREALLOC`: entries cost memory only while they exist.
 const ON_DEMAND: u32 = 1;
@@ -41,9 +42,22 @@ pub static THREADS: HashMap<u32, Thread> = HashMap::with_max_entries(MAX_THREADS
 #[map]
 pub static NEW_THREAD: Array<Thread> = Array::with_max_entries(1, 0);
 
-/// Stack ids whose program counters the collector has been sent.
+/// Stack ids whose program counters the collector has been sent; of a stack whose walk broke down
+/// also how often it was met.
 #[map]
-pub static SENT_STACKS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(MAX_SENT_STACKS, 0);
+pub static SENT_STACKS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(MAX_SENT_STACKS, 0);
+
+/// By the hash of a broken walk's program counters, at how many depths it was met.
+#[map]
+pub static BROKEN_WALKS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(MAX_BROKEN_WALKS, 0);
+
+/// Copies made lately.
+#[map]
+pub static COPY_BUDGET: Array<Budget> = Array::with_max_entries(1, 0);
+
+/// Those of them that a CPU has met lately, by their low bits.
+#[map]
+pub static LATELY_SENT: PerCpuArray<u64> = PerCpuArray::with_max_entries(LATELY_SENT_ENTRIES, 0);
 
 /// Work and losses, per CPU.
 #[map]
@@ -56,6 +70,10 @@ pub static RINGS: ArrayOfMaps<InnerRing<u64, 4096>, { MAX_RINGS as usize }> = Ar
 /// The ring of the rare records: new stacks and process events.
 #[map]
 pub static RARE: RingBuf = RingBuf::with_byte_size(RARE_RING_BYTES, 0);
+
+/// The ring of copied stacks, apart from the rare records: large ones must not displace those.
+#[map]
+pub static COPIES: RingBuf = RingBuf::with_byte_size(COPY_RING_BYTES, 0);
 
 /// What each address space has mapped, by its number.
 #[map]

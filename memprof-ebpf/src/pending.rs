@@ -14,10 +14,8 @@ use memprof_common::{
 
 use crate::{
     emit::count,
-    filter::Caller,
     kernel::{hijacked_return_address, may_be_trampoline},
-    maps::{NEW_THREAD, THREADS},
-    registers::{RETURN_SLOT, Registers},
+    registers::{Entry, RETURN_SLOT, Registers},
     unwind::Walk,
     window::Window,
 };
@@ -63,31 +61,18 @@ const MAX_FREE_CHAIN: usize = 4;
 /// What is remembered of a thread.
 #[repr(C)]
 pub struct Thread {
+    /// The address space that it lives in.
+    pub space: u32,
     pub pending: PendingCall,
     freed: FreeChain,
+    /// Whether a free has jumped back to its own start.
+    restarted: bool,
     /// Entries seen inside the pending call.
     nested: u64,
     pub walk: Walk,
     pub window: Window,
     /// The stack record that the walk of a stack fills: its head, then program counters.
     pub record: [u64; STACK_HEADER_WORDS + MAX_FRAMES],
-}
-
-/// The entry of the calling thread, made on its first call.
-///
-/// A raw pointer: programs of one thread never run at once, but a reference held across helper
-/// calls would promise the compiler more than that.
-#[inline(always)]
-pub fn thread_of(caller: Caller) -> Option<*mut Thread> {
-    if let Some(thread) = THREADS.get_ptr_mut(caller.tid) {
-        return Some(thread);
-    }
-    let new = NEW_THREAD.get(0)?;
-    if THREADS.insert(caller.tid, new, 0).is_err() {
-        count(Counter::UntrackedThreads);
-        return None;
-    }
-    THREADS.get_ptr_mut(caller.tid)
 }
 
 /// Whether a call at `stack` is made by the thread's pending call, which goes on then. A pending
@@ -136,22 +121,28 @@ pub fn begin(thread: *mut Thread, call: PendingCall) {
     }
 }
 
-/// Whether the free of `address` by `function` is made by the thread's last free. The same
-/// function again is a new free, of a block that another thread was given meanwhile.
+/// Whether the free of `address` by `call` is made by the thread's last free. The same function
+/// again is a new free, of a block that another thread was given meanwhile; but for one that jumps
+/// back to its own start, as glibc 2.43's does once in a thread, to make the thread's cache.
 #[inline(always)]
-pub fn is_inner_free(thread: *mut Thread, address: u64, function: u64, stack: u64) -> bool {
+pub fn is_inner_free(thread: *mut Thread, address: u64, call: &Entry<'_>) -> bool {
     // SAFETY: `thread` points at this thread's map value; the index is below the array's length.
     unsafe {
         let chain = &raw mut (*thread).freed;
-        if (*chain).address == address && stack <= (*chain).stack {
+        if (*chain).address == address && call.return_slot <= (*chain).stack {
             let mut level = 0;
             while level < MAX_FREE_CHAIN {
                 let entered = (*chain).functions[level];
-                if entered == function {
+                if entered == call.function {
+                    let same_call = call.return_slot == (*chain).stack;
+                    if call.restarts() && same_call && !(*thread).restarted {
+                        (*thread).restarted = true;
+                        return true;
+                    }
                     break;
                 }
                 if entered == 0 {
-                    (*chain).functions[level] = function;
+                    (*chain).functions[level] = call.function;
                     return true;
                 }
                 level += 1;
@@ -159,8 +150,8 @@ pub fn is_inner_free(thread: *mut Thread, address: u64, function: u64, stack: u6
         }
         *chain = FreeChain {
             address,
-            stack,
-            functions: [function, 0, 0, 0],
+            stack: call.return_slot,
+            functions: [call.function, 0, 0, 0],
         };
     }
     false

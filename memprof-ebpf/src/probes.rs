@@ -13,58 +13,55 @@ use memprof_common::{
 use crate::{
     emit::{count, now, send},
     filter::{Caller, caller},
-    maps::THREADS,
-    pending::{
-        PendingCall, RESULT_IN_REGISTER, begin, finish, is_inner_free, is_nested, thread_of,
-    },
-    registers::Registers,
+    pending::{PendingCall, RESULT_IN_REGISTER, begin, finish, is_inner_free, is_nested},
+    registers::{Entry, Registers},
     stack::stack_id,
 };
 
 /// `f(size)`: malloc, valloc, pvalloc.
 #[uprobe]
 pub fn enter_size(ctx: ProbeContext) -> u32 {
-    enter(&ctx, |ctx| Request::fresh(argument(ctx, 0)))
+    enter(&ctx, |call| Request::fresh(call.argument(0)))
 }
 
 /// `f(count, size)`: calloc.
 #[uprobe]
 pub fn enter_product(ctx: ProbeContext) -> u32 {
-    enter(&ctx, |ctx| {
-        Request::fresh(product(argument(ctx, 0), argument(ctx, 1)))
+    enter(&ctx, |call| {
+        Request::fresh(product(call.argument(0), call.argument(1)))
     })
 }
 
 /// `f(alignment, size)`: aligned_alloc, memalign.
 #[uprobe]
 pub fn enter_aligned_size(ctx: ProbeContext) -> u32 {
-    enter(&ctx, |ctx| Request::fresh(argument(ctx, 1)))
+    enter(&ctx, |call| Request::fresh(call.argument(1)))
 }
 
 /// `f(&pointer, alignment, size)`: posix_memalign.
 #[uprobe]
 pub fn enter_posix_memalign(ctx: ProbeContext) -> u32 {
-    enter(&ctx, |ctx| Request {
-        result_at: argument(ctx, 0),
-        ..Request::fresh(argument(ctx, 2))
+    enter(&ctx, |call| Request {
+        result_at: call.argument(0),
+        ..Request::fresh(call.argument(2))
     })
 }
 
 /// `f(pointer, size)`: realloc.
 #[uprobe]
 pub fn enter_resize(ctx: ProbeContext) -> u32 {
-    enter(&ctx, |ctx| Request {
-        old: argument(ctx, 0),
-        ..Request::fresh(argument(ctx, 1))
+    enter(&ctx, |call| Request {
+        old: call.argument(0),
+        ..Request::fresh(call.argument(1))
     })
 }
 
 /// `f(pointer, count, size)`: reallocarray.
 #[uprobe]
 pub fn enter_resize_product(ctx: ProbeContext) -> u32 {
-    enter(&ctx, |ctx| Request {
-        old: argument(ctx, 0),
-        ..Request::fresh(product(argument(ctx, 1), argument(ctx, 2)))
+    enter(&ctx, |call| Request {
+        old: call.argument(0),
+        ..Request::fresh(product(call.argument(1), call.argument(2)))
     })
 }
 
@@ -100,11 +97,6 @@ impl Request {
     }
 }
 
-#[inline(always)]
-fn argument(ctx: &ProbeContext, number: usize) -> u64 {
-    ctx.arg(number).unwrap_or(0)
-}
-
 /// The product of two sizes; `u64::MAX` if it overflows, which no call survives. By halves, for BPF
 /// has no 128-bit product, and the compiler makes one of the usual check by division.
 #[inline(always)]
@@ -127,24 +119,25 @@ fn product(count: u64, size: u64) -> u64 {
 /// The entry of a function that gives a block. The old block of a resize is reported here, before
 /// its address can be used again; a resize that fails takes that back.
 #[inline(always)]
-fn enter(ctx: &ProbeContext, request: impl FnOnce(&ProbeContext) -> Request) -> u32 {
+fn enter(ctx: &ProbeContext, request: impl FnOnce(&Entry<'_>) -> Request) -> u32 {
     let Some(caller) = caller() else { return 0 };
-    let Some(thread) = thread_of(caller) else {
-        return 0;
-    };
-    let registers = Registers::of(ctx.regs);
-    if is_nested(thread, registers.stack) {
+    let thread = caller.thread;
+    if thread.is_null() {
         return 0;
     }
-    let request = request(ctx);
+    let call = Entry::of(ctx);
+    if is_nested(thread, call.return_slot) {
+        return 0;
+    }
+    let request = request(&call);
     if request.old != 0 {
         send_free(Kind::ResizeFree, caller, request.old);
     }
     begin(
         thread,
         PendingCall {
-            return_slot: registers.stack,
-            function: registers.instruction,
+            return_slot: call.return_slot,
+            function: call.function,
             size: request.size,
             old: request.old,
             result_at: request.result_at,
@@ -155,15 +148,15 @@ fn enter(ctx: &ProbeContext, request: impl FnOnce(&ProbeContext) -> Request) -> 
 
 #[inline(always)]
 fn free(ctx: &ProbeContext) -> Option<()> {
-    let address = argument(ctx, 0);
+    let call = Entry::of(ctx);
+    let address = call.argument(0);
     if address == 0 {
         return None;
     }
     let caller = caller()?;
-    let registers = Registers::of(ctx.regs);
-    if let Some(thread) = thread_of(caller)
-        && (is_nested(thread, registers.stack)
-            || is_inner_free(thread, address, registers.instruction, registers.stack))
+    let thread = caller.thread;
+    if !thread.is_null()
+        && (is_nested(thread, call.return_slot) || is_inner_free(thread, address, &call))
     {
         return None;
     }
@@ -174,7 +167,10 @@ fn free(ctx: &ProbeContext) -> Option<()> {
 #[inline(always)]
 fn returned(ctx: &RetProbeContext) -> Option<()> {
     let caller = caller()?;
-    let thread = THREADS.get_ptr_mut(caller.tid)?;
+    let thread = caller.thread;
+    if thread.is_null() {
+        return None;
+    }
     let registers = Registers::of(ctx.regs);
     let call = finish(thread, registers)?;
     let address = result(ctx, &call)?;
@@ -190,7 +186,7 @@ fn returned(ctx: &RetProbeContext) -> Option<()> {
         return None;
     }
     let time = now();
-    let stack = stack_id(thread, caller.space, call.function, registers, time);
+    let stack = stack_id(thread, caller.space, call.function, ctx.regs, time);
     send(
         pack_alloc(time, caller.space, address, call.size, stack),
         Counter::LostAlloc,

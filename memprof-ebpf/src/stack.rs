@@ -1,20 +1,34 @@
 //! From a walk to a stack id: the program counters go to the collector once, when the id is new.
+//!
+//! A walk that broke down knows only the inner part of its stack, and many stacks may have that
+//! part in common. They are told apart by depth: where on the stack the walk broke down, from the
+//! thread pointer, which is as far from the first frame in every thread that the C library
+//! starts. The collector is sent a copy of such a stack and may find the rest of it there. Two
+//! ways into the same code that come to the same depth still share an id; so the stack is copied
+//! again at its second, fourth, eighth, … use, and the collector drops what the copies don't have
+//! in common. A way that no copy met is taken for the one that was.
 
-use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::generated::bpf_ringbuf_output};
+use aya_ebpf::{
+    bindings::{BPF_RB_NO_WAKEUP, pt_regs},
+    helpers::generated::bpf_ringbuf_output,
+};
 use memprof_common::{
     counters::Counter,
-    event::{MAX_FRAMES, STACK_HEADER_WORDS, pack_stack_head},
+    event::{MAX_FRAMES, STACK_HEADER_WORDS, StackEnd, mix, pack_stack_head},
+    settings::{LATELY_SENT_ENTRIES, MAX_WALK_DEPTHS},
 };
 
 use crate::{
+    copy::send_copy,
     emit::count,
-    maps::{RARE, SENT_STACKS},
+    kernel::thread_pointer,
+    maps::{BROKEN_WALKS, LATELY_SENT, RARE, SENT_STACKS},
     pending::Thread,
     registers::Registers,
-    unwind::walk,
+    unwind::{Walk, walk},
 };
 
-/// The id of the stack on which `function` has just returned to `caller`.
+/// The id of the stack on which `function` has just returned with `regs`.
 ///
 /// The space is part of the id: equal program counters mean other code in another address space.
 #[inline(always)]
@@ -22,41 +36,129 @@ pub fn stack_id(
     thread: *mut Thread,
     space: u32,
     function: u64,
-    caller: Registers,
+    regs: *const pt_regs,
     time: u64,
 ) -> u64 {
-    let walk = walk(thread, space, function, caller);
-    if SENT_STACKS.get_ptr(walk.hash).is_none() {
-        // SAFETY: `thread` points at this thread's map value.
-        let record = unsafe { &raw mut (*thread).record }.cast::<u64>();
-        let head = pack_stack_head(
-            time,
-            space,
-            walk.end,
-            walk.frames,
-            walk.by_frame_pointer,
-            walk.hash,
-        );
-        // SAFETY: the head is the first words of the record.
-        unsafe { *record.cast::<[u64; STACK_HEADER_WORDS]>() = head };
-        // For the verifier, which knows nothing of a number that lives in a map.
-        let frames = walk.frames.min(MAX_FRAMES as u64);
-        let bytes = (STACK_HEADER_WORDS as u64 + frames) * 8;
-        // SAFETY: `bytes` of the record are in bounds, and RARE is a ring buffer.
-        let sent = unsafe {
-            bpf_ringbuf_output(
-                (&raw const RARE).cast_mut().cast(),
-                record.cast(),
-                bytes,
-                u64::from(BPF_RB_NO_WAKEUP),
-            )
-        };
-        if sent == 0 {
-            // A failed insert only means that the stack is sent once more.
-            let _ = SENT_STACKS.insert(walk.hash, 1, 0);
-        } else {
-            count(Counter::LostStack);
-        }
+    let walk = walk(thread, space, function, Registers::of(regs));
+    if walk.end == StackEnd::Broken as u64 {
+        return broken_stack_id(thread, space, &walk, regs, time);
+    }
+    if !was_sent_lately(walk.hash)
+        && (SENT_STACKS.get_ptr(walk.hash).is_some()
+            || send_stack(thread, space, &walk, walk.hash, time))
+    {
+        remember_sent(walk.hash);
     }
     walk.hash
+}
+
+/// Whether this CPU has found `id` among the sent stacks: a word of an array costs a tenth of a
+/// look-up there.
+#[inline(always)]
+fn was_sent_lately(id: u64) -> bool {
+    // SAFETY: a live map value, read as one word.
+    LATELY_SENT
+        .get_ptr(id as u32 & (LATELY_SENT_ENTRIES - 1))
+        .is_some_and(|sent| unsafe { sent.read_volatile() } == id)
+}
+
+#[inline(always)]
+fn remember_sent(id: u64) {
+    if let Some(sent) = LATELY_SENT.get_ptr_mut(id as u32 & (LATELY_SENT_ENTRIES - 1)) {
+        // SAFETY: a live map value, written as one word.
+        unsafe { sent.write_volatile(id) };
+    }
+}
+
+#[inline(always)]
+fn broken_stack_id(
+    thread: *mut Thread,
+    space: u32,
+    walk: &Walk,
+    regs: *const pt_regs,
+    time: u64,
+) -> u64 {
+    // A step by frame pointer may have led anywhere; where the call was made is sure.
+    let place = if walk.by_frame_pointer == 0 {
+        walk.stack
+    } else {
+        Registers::of(regs).stack
+    };
+    let id = mix(walk.hash, place.wrapping_sub(thread_pointer()));
+    if let Some(uses) = SENT_STACKS.get_ptr_mut(id) {
+        // SAFETY: a live map value. Uses on two CPUs at once may count as one.
+        let now = unsafe {
+            *uses = (*uses).wrapping_add(1);
+            *uses
+        };
+        if now & now.wrapping_sub(1) == 0 {
+            send_copy(space, walk, regs, id);
+        }
+        return id;
+    }
+    if !is_worth_telling(walk.hash) {
+        if SENT_STACKS.get_ptr(walk.hash).is_none() {
+            send_stack(thread, space, walk, walk.hash, time);
+        }
+        return walk.hash;
+    }
+    if send_stack(thread, space, walk, id, time) {
+        send_copy(space, walk, regs, id);
+    }
+    id
+}
+
+/// Whether a broken walk is told from others at one more depth: frames of ever other sizes, or a
+/// walk that went astray, must not make stacks without end.
+#[inline(always)]
+fn is_worth_telling(hash: u64) -> bool {
+    let Some(depths) = BROKEN_WALKS.get_ptr_mut(hash) else {
+        // A failed insert only means that the count begins later.
+        let _ = BROKEN_WALKS.insert(hash, 1, 0);
+        return true;
+    };
+    // SAFETY: a live map value. Threads that meet it at once may pass the limit by a few.
+    unsafe {
+        if *depths >= MAX_WALK_DEPTHS {
+            return false;
+        }
+        *depths += 1;
+    }
+    true
+}
+
+/// Sends the program counters of `walk` as those of `id`; whether they found room.
+#[inline(always)]
+fn send_stack(thread: *mut Thread, space: u32, walk: &Walk, id: u64, time: u64) -> bool {
+    // SAFETY: `thread` points at this thread's map value.
+    let record = unsafe { &raw mut (*thread).record }.cast::<u64>();
+    let head = pack_stack_head(
+        time,
+        space,
+        walk.end,
+        walk.frames,
+        walk.by_frame_pointer,
+        id,
+    );
+    // SAFETY: the head is the first words of the record.
+    unsafe { *record.cast::<[u64; STACK_HEADER_WORDS]>() = head };
+    // For the verifier, which knows nothing of a number that lives in a map.
+    let frames = walk.frames.min(MAX_FRAMES as u64);
+    let bytes = (STACK_HEADER_WORDS as u64 + frames) * 8;
+    // SAFETY: `bytes` of the record are in bounds, and RARE is a ring buffer.
+    let sent = unsafe {
+        bpf_ringbuf_output(
+            (&raw const RARE).cast_mut().cast(),
+            record.cast(),
+            bytes,
+            u64::from(BPF_RB_NO_WAKEUP),
+        )
+    };
+    if sent != 0 {
+        count(Counter::LostStack);
+        return false;
+    }
+    // A failed insert only means that the stack is sent once more.
+    let _ = SENT_STACKS.insert(id, 1, 0);
+    true
 }

@@ -9,9 +9,9 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::{bpf_loop, bpf_probe_read_user};
 use memprof_common::{
-    event::{MAX_FRAMES, STACK_HEADER_WORDS, StackEnd},
+    event::{MAX_FRAMES, STACK_HEADER_WORDS, StackEnd, mix},
     unwind::{
-        FRAME_POINTER_RULE, ProcessMappings, RuleKind, SIGNAL_RBP_OFFSET, SIGNAL_RIP_OFFSET,
+        NO_RULE, ProcessMappings, RuleKind, SIGNAL_RBP_OFFSET, SIGNAL_RIP_OFFSET,
         SIGNAL_RSP_OFFSET, added_offset, cfa_offset, plt_cfa_offset, rbp_at_rbp, rbp_offset,
         rule_kind, slot_offset,
     },
@@ -31,12 +31,12 @@ use crate::{
 #[derive(Clone, Copy)]
 pub struct Walk {
     /// Registers of the frame that the walk is at.
-    pc: u64,
-    stack: u64,
-    frame: u64,
+    pub pc: u64,
+    pub stack: u64,
+    pub frame: u64,
     /// 1 if `pc` is a return address, so that the call is before it; 0 if it is an instruction
     /// that was interrupted.
-    returned: u64,
+    pub returned: u64,
     /// The stack's hash so far.
     pub hash: u64,
     /// Program counters so far.
@@ -45,13 +45,6 @@ pub struct Walk {
     pub end: u64,
     /// 1 if a step was made by frame pointer.
     pub by_frame_pointer: u64,
-}
-
-/// Mixes one program counter into a stack's hash (Fibonacci hashing, folded).
-#[inline(always)]
-fn mix(hash: u64, pc: u64) -> u64 {
-    let mixed = (hash ^ pc).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed ^ (mixed >> 32)
 }
 
 /// What the callback of `bpf_loop` is handed: it may only point into the BPF stack.
@@ -119,11 +112,11 @@ fn find_caller(thread: *mut Thread, mappings: *const ProcessMappings) -> Option<
     // SAFETY: as above.
     let (pc, stack, frame) =
         unsafe { ((*walk).pc - (*walk).returned, (*walk).stack, (*walk).frame) };
-    let rule = if mappings.is_null() {
-        FRAME_POINTER_RULE
-    } else {
-        rule_at(mappings, pc)
-    };
+    if mappings.is_null() {
+        // Nothing is known of this code: what its registers hold may be anything.
+        return Some(StackEnd::Broken);
+    }
+    let rule = rule_at(mappings, pc);
     let mut caller_frame = frame;
     let mut by_frame_pointer = false;
     let cfa = match rule_kind(rule) {
@@ -162,7 +155,13 @@ fn find_caller(thread: *mut Thread, mappings: *const ProcessMappings) -> Option<
         }
         RuleKind::Signal => return interrupted(thread, stack),
         RuleKind::End => return Some(StackEnd::Complete),
-        _ => {
+        RuleKind::Unsupported => return Some(StackEnd::Broken),
+        // Nor is there a caller where the frame pointer is 0: so the ABI marks the outermost frame,
+        // and the code that starts a process has no unwind information.
+        RuleKind::None if frame == 0 || begins_function(mappings, pc + 1) => {
+            return Some(StackEnd::Complete);
+        }
+        RuleKind::None | RuleKind::FramePointer => {
             by_frame_pointer = true;
             // SAFETY: as above.
             unsafe { (*walk).by_frame_pointer = 1 };
@@ -195,11 +194,41 @@ fn find_caller(thread: *mut Thread, mappings: *const ProcessMappings) -> Option<
     }
     // Where the code keeps no frame pointer, the register holds anything, and what it points at
     // is no return address: garbage that would make a new stack of every call.
-    if by_frame_pointer && !mappings.is_null() && !is_code(mappings, return_address) {
+    if by_frame_pointer && !follows_call(mappings, return_address) {
         return Some(StackEnd::Broken);
     }
     go_to(thread, return_address, cfa, caller_frame, 1);
     None
+}
+
+/// Whether a function begins at `pc`, with nothing before it. No call returns there: it is the
+/// outermost frame of a coroutine, which was put on its stack by hand and is not yet entered.
+#[inline(never)]
+fn begins_function(mappings: *const ProcessMappings, pc: u64) -> bool {
+    rule_at(mappings, pc) != NO_RULE
+}
+
+/// Whether `pc` is in code, behind a call: `e8` with its offset, or `ff /2` with what its operand
+/// takes (SIB, displacement of one or four bytes).
+#[inline(never)]
+fn follows_call(mappings: *const ProcessMappings, pc: u64) -> bool {
+    if !is_code(mappings, pc) {
+        return false;
+    }
+    // SAFETY: the helper checks the address and fails on one that cannot be read.
+    let Ok(before) = (unsafe { bpf_probe_read_user((pc - 8) as *const u64) }) else {
+        return false;
+    };
+    let indirect = |length: u64| {
+        let code = before >> ((8 - length) * 8);
+        code & 0x38ff == 0x10ff
+    };
+    (before >> 24) as u8 == 0xe8
+        || indirect(2)
+        || indirect(3)
+        || indirect(4)
+        || indirect(6)
+        || indirect(7)
 }
 
 /// The caller's frame pointer, where the rule says that it was saved.

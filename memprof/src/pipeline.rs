@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use crate::events::event::{Event, Nanoseconds, Pid, SpaceId, StackId, What};
+use crate::events::event::{Event, Nanoseconds, Pid, SpaceId, StackEnd, StackId, What};
 use crate::events::order::Sink;
 use crate::live::Block;
 use crate::stacks::sites::MAX_SITES;
@@ -167,6 +167,8 @@ impl Pipeline {
             }
             What::ResizeFailed { address } => self.undo_resize(time, space, address),
             What::Stack(raw) => self.stacks.add(*raw),
+            // Unwinding it takes files and time: what it gives comes by `continue_stack`.
+            What::StackCopy(_) => {}
             What::Fork {
                 pid: _,
                 child,
@@ -175,6 +177,11 @@ impl Pipeline {
             What::Exec { pid, new_space } => self.exec(space, pid, new_space),
             What::Exit { pid } => self.exit(space, pid),
         }
+    }
+
+    /// Takes in what the copy of a broken stack gave; see [`StackTable::continue_by_copy`].
+    pub fn continue_stack(&mut self, id: StackId, pcs: &[u64], end: StackEnd) -> Option<usize> {
+        self.stacks.continue_by_copy(id, pcs, end)
     }
 
     /// Fetches into the cache what [`Pipeline::apply`] will touch for an event that comes soon.
@@ -233,7 +240,9 @@ impl Pipeline {
 
     /// Looks at every live block: what a report shows at the time `now`.
     pub fn snapshot(&self, now: Nanoseconds, filter: &ShownFilter) -> Snapshot {
-        snapshot::take(&self.spaces, now, filter)
+        let mut snapshot = snapshot::take(&self.spaces, now, filter);
+        snapshot.merge_twins(&self.stacks);
+        snapshot
     }
 
     /// The index of a space that an event named.

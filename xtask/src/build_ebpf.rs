@@ -52,10 +52,13 @@ fn build(toolchain: &Toolchain) -> Result<PathBuf> {
     }
     shell::run(&mut cargo)?;
 
-    let built = directory.join(TARGET).join("release/memprof");
-    let object = directory.join("memprof.bpf.o");
-    install(&built, &object).with_context(|| format!("can't write {}", object.display()))?;
-    Ok(object)
+    let built = directory.join(TARGET).join("release");
+    for name in ["baselines", "memprof"] {
+        let object = directory.join(name).with_extension("bpf.o");
+        install(&built.join(name), &object)
+            .with_context(|| format!("can't write {}", object.display()))?;
+    }
+    Ok(directory.join("memprof.bpf.o"))
 }
 
 /// Puts the object in its place whole or not at all, and leaves one that is the same alone, so

@@ -1,5 +1,6 @@
 //! `cargo xtask setup`: finds what building and testing take, and installs what is missing.
 
+use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
@@ -15,21 +16,40 @@ const RUST_PACKAGES_LLVM: u32 = 22;
 /// The major versions of LLVM that bpf-linker 0.13 can be built against.
 const LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 
-/// What the tests run, and the Debian package that it is in.
-const TEST_PROGRAMS: [(&str, &str); 6] = [
+/// What the tests run, and the Debian package that it is in. A name without a directory may be
+/// anywhere on the search path.
+const TEST_PROGRAMS: [(&str, &str); 8] = [
     ("/usr/bin/gcc", "gcc"),
     ("/usr/bin/g++", "g++"),
+    ("xz", "xz-utils"),
+    ("node", "nodejs"),
     ("/usr/bin/sqlite3", "sqlite3"),
     ("/usr/bin/python3", "python3"),
     ("/usr/bin/redis-server", "redis-server"),
     ("/usr/bin/redis-benchmark", "redis-tools"),
 ];
 
+/// Allocators that the tests trace as well: the library's name up to its version, and the packages
+/// that may have it. A distribution without them skips those tests.
+const TEST_ALLOCATORS: [(&str, &[&str]); 3] = [
+    ("libjemalloc.so.", &["libjemalloc2"]),
+    (
+        "libtcmalloc_minimal.so.",
+        &["libtcmalloc-minimal4", "libtcmalloc-minimal4t64"],
+    ),
+    ("libmimalloc.so.", &["libmimalloc2.0", "libmimalloc3"]),
+];
+/// Where Debian puts libraries.
+const LIBRARY_DIRECTORY: &str = "/usr/lib/x86_64-linux-gnu";
+/// What compiles for musl, and its package.
+const MUSL: (&str, &str) = ("/usr/bin/musl-gcc", "musl-tools");
+
 /// Everything, for building and for testing.
 pub(crate) fn run() -> Result<()> {
     let start = Instant::now();
     let toolchain = bpf_toolchain()?;
     test_programs()?;
+    test_allocators()?;
     rust_components()?;
     eprintln!(
         "setup: rustc {} ({}) and {} build for BPF; nothing is missing ({:.1} s)",
@@ -156,16 +176,61 @@ fn llvm_is_here(major: u32) -> bool {
 
 /// The programs that the end-to-end tests run.
 pub(crate) fn test_programs() -> Result<()> {
-    let missing: Vec<&str> = TEST_PROGRAMS
+    let mut missing: Vec<&str> = TEST_PROGRAMS
         .iter()
-        .filter(|(program, _)| !Path::new(program).is_file())
+        .filter(|(program, _)| !is_installed(program))
         .map(|(_, package)| *package)
         .collect();
+    if !some_llc_is_here() {
+        missing.push("llvm");
+    }
     if missing.is_empty() {
         return Ok(());
     }
     if !apt::is_here() {
         bail!("the tests need {}: install them first", missing.join(", "));
+    }
+    apt::install(&missing, "the end-to-end tests")
+}
+
+fn is_installed(program: &str) -> bool {
+    match Path::new(program).is_absolute() {
+        true => Path::new(program).is_file(),
+        false => shell::find_program(program).is_some(),
+    }
+}
+
+/// LLVM's compiler, of any version: the tests' largest program, and mostly here with the LLVM that
+/// building takes.
+fn some_llc_is_here() -> bool {
+    fs::read_dir("/usr/lib").is_ok_and(|entries| {
+        entries.flatten().any(|entry| {
+            let is_llvm = entry.file_name().to_string_lossy().starts_with("llvm-");
+            is_llvm && entry.path().join("bin/llc").is_file()
+        })
+    })
+}
+
+/// The allocators that the end-to-end tests trace, where they can be had.
+fn test_allocators() -> Result<()> {
+    let installed: Vec<String> = fs::read_dir(LIBRARY_DIRECTORY)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    let is_installed = |prefix: &str| installed.iter().any(|name| name.starts_with(prefix));
+    let musl: &[&str] = &[MUSL.1];
+    let missing: Vec<&str> = TEST_ALLOCATORS
+        .into_iter()
+        .filter(|(prefix, _)| !is_installed(prefix))
+        .map(|(_, packages)| packages)
+        .chain((!Path::new(MUSL.0).is_file()).then_some(musl))
+        .filter_map(|packages| packages.iter().find(|package| apt::offers(&[*package])))
+        .copied()
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
     }
     apt::install(&missing, "the end-to-end tests")
 }

@@ -1,11 +1,12 @@
 //! Bytes of a record to an [`Event`]. Total: any bytes give an event or an error, never a panic.
 
 use memprof_common::event::{
-    self, Kind, MAX_FRAMES, STACK_HEADER_WORDS, alloc_size, stack_by_frame_pointer, stack_end,
-    stack_frames, time_ns,
+    self, Kind, MAX_FRAMES, STACK_COPY_HEADER_WORDS, STACK_COPY_PAGES, STACK_HEADER_WORDS,
+    STACK_PAGE_BYTES, alloc_size, stack_by_frame_pointer, stack_copy_frames,
+    stack_copy_interrupted, stack_copy_pages, stack_end, stack_frames, time_ns,
 };
 
-use super::event::{Event, Pid, RawStack, SpaceId, StackId, What};
+use super::event::{CopiedRegisters, Event, Pid, RawStack, SpaceId, StackCopy, StackId, What};
 
 /// Why bytes are no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,23 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
             };
             (event::space(shape), What::Stack(Box::new(stack)))
         }
+        Kind::StackCopy => {
+            let shape = word(1)?;
+            let pages = stack_copy_pages(shape).min(STACK_COPY_PAGES);
+            let bytes = bytes
+                .get(STACK_COPY_HEADER_WORDS * 8..)
+                .and_then(|rest| rest.get(..pages * STACK_PAGE_BYTES))
+                .ok_or(DecodeError::WrongLength)?;
+            let copy = StackCopy {
+                id: StackId(word(2)?),
+                frames: stack_copy_frames(shape),
+                interrupted: stack_copy_interrupted(shape),
+                registers: registers(words)?,
+                start: word(3)?,
+                bytes: bytes.to_vec(),
+            };
+            (event::space(shape), What::StackCopy(Box::new(copy)))
+        }
         Kind::Fork | Kind::Exec | Kind::Exit => {
             let pids = word(1)?;
             let pid = Pid(pids as u32);
@@ -88,10 +106,27 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     })
 }
 
+/// The registers in the record of a stack's copy.
+fn registers(words: &[[u8; 8]]) -> Result<CopiedRegisters, DecodeError> {
+    let (call, rest) = words
+        .get(4..)
+        .and_then(|rest| rest.split_first_chunk::<8>())
+        .ok_or(DecodeError::WrongLength)?;
+    let broken = rest.first_chunk::<3>().ok_or(DecodeError::WrongLength)?;
+    Ok(CopiedRegisters {
+        call: call.map(u64::from_le_bytes),
+        broken: broken.map(u64::from_le_bytes),
+        reserved: 0,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use memprof_common::event::{StackEnd, pack_alloc, pack_free, pack_process, pack_stack_head};
+    use memprof_common::event::{
+        STACK_COPY_WORDS, StackEnd, pack_alloc, pack_free, pack_process, pack_stack_copy_head,
+        pack_stack_head,
+    };
 
     fn bytes(words: &[u64]) -> Vec<u8> {
         words.iter().flat_map(|word| word.to_le_bytes()).collect()
@@ -134,6 +169,35 @@ mod tests {
     }
 
     #[test]
+    fn a_copied_stack_comes_back_with_its_registers_and_the_pages_that_it_has() {
+        let mut words = vec![0; STACK_COPY_WORDS];
+        words[..4].copy_from_slice(&pack_stack_copy_head(1, 2, 3, 7, 1, 77, 0x7ff0_0000));
+        for (index, word) in words[4..16].iter_mut().enumerate() {
+            *word = 100 + index as u64;
+        }
+        words[16] = 0x0102_0304;
+        words[16 + 3 * 512 - 1] = u64::MAX;
+        let What::StackCopy(copy) = decode(&bytes(&words)).unwrap().what else {
+            panic!("a copy");
+        };
+        assert_eq!(
+            (copy.id, copy.frames, copy.interrupted),
+            (StackId(77), 7, true)
+        );
+        assert_eq!(
+            copy.registers.call,
+            [100, 101, 102, 103, 104, 105, 106, 107]
+        );
+        assert_eq!(copy.registers.broken, [108, 109, 110]);
+        assert_eq!(copy.start, 0x7ff0_0000);
+        assert_eq!(copy.bytes.len(), 3 * 4096);
+        assert_eq!(&copy.bytes[..8], &[4, 3, 2, 1, 0, 0, 0, 0]);
+        assert_eq!(&copy.bytes[3 * 4096 - 8..], &[0xff; 8]);
+        words.truncate(16 + 3 * 512 - 1);
+        assert_eq!(decode(&bytes(&words)), Err(DecodeError::WrongLength));
+    }
+
+    #[test]
     fn process_events_come_back() {
         let event = decode(&bytes(&pack_process(Kind::Fork, 1, 10, 11, 4, 5))).unwrap();
         assert_eq!(event.space, SpaceId(4));
@@ -149,14 +213,16 @@ mod tests {
 
     #[test]
     fn no_bytes_make_it_panic() {
-        for length in 0..80 {
-            for fill in [0u8, 1, 2, 8, 9, 0x7f, 0xff] {
+        for length in 0..200 {
+            for fill in [0u8, 1, 2, 8, 9, 12, 0x7f, 0xff] {
                 let mut record = vec![fill; length];
                 let _ = decode(&record);
-                if let Some(first) = record.first_mut() {
-                    *first = 8;
+                for kind in [8, 12] {
+                    if let Some(first) = record.first_mut() {
+                        *first = kind;
+                    }
+                    let _ = decode(&record);
                 }
-                let _ = decode(&record);
             }
         }
         assert_eq!(decode(&[0; 8]), Err(DecodeError::UnknownKind));

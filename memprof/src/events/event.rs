@@ -3,7 +3,7 @@
 //! The live kernel is one source of events, a recording another, a scripted list in a test a
 //! third; what comes after cannot tell them apart.
 
-pub use memprof_common::event::StackEnd;
+pub use memprof_common::event::{CopiedRegisters, StackEnd};
 
 pub use crate::identity::{Nanoseconds, Pid, SpaceId, StackId};
 
@@ -48,6 +48,8 @@ pub enum What {
     },
     /// The program counters behind a stack id. Boxed: rare, and it keeps the frequent events small.
     Stack(Box<RawStack>),
+    /// Registers and memory of a stack whose walk broke down. Boxed as above.
+    StackCopy(Box<StackCopy>),
     /// `pid` got the child `child`, which lives in `child_space`; the same space as the parent's
     /// after `vfork` or `CLONE_VM`, else a copy of it.
     Fork {
@@ -70,6 +72,23 @@ pub enum What {
         /// The process.
         pid: Pid,
     },
+}
+
+/// The stack of a walk that broke down, as it was then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackCopy {
+    /// The stack.
+    pub id: StackId,
+    /// How many of its frames the walk had found; of the last of them the caller is missing.
+    pub frames: usize,
+    /// That last frame was interrupted by a signal: its program counter is no return address.
+    pub interrupted: bool,
+    /// Registers of that frame, and of the function that had called the allocator.
+    pub registers: CopiedRegisters,
+    /// Address of the first of the copied bytes.
+    pub start: u64,
+    /// The bytes from there up, as many as could be read.
+    pub bytes: Vec<u8>,
 }
 
 /// A call stack as the kernel side walked it.

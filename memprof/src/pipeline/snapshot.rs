@@ -1,8 +1,11 @@
 //! What a report is made of: every site's totals, and which of its blocks pass the filters.
 
+use hashbrown::HashMap;
+use memprof_common::event::whole_stack_id;
+
 use super::space::Space;
 use crate::events::event::{Nanoseconds, Pid, SpaceId, StackId};
-use crate::stacks::SiteTotals;
+use crate::stacks::{SiteTotals, StackTable};
 
 /// Which blocks are shown. Totals stay whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,18 @@ pub struct SiteSnapshot {
     pub oldest_birth: Option<Nanoseconds>,
 }
 
+impl SiteSnapshot {
+    fn add(&mut self, other: &Self) {
+        self.totals.add(&other.totals);
+        self.shown_bytes += other.shown_bytes;
+        self.shown_count += other.shown_count;
+        self.oldest_birth = match (self.oldest_birth, other.oldest_birth) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+}
+
 /// All sites at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -56,6 +71,37 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Makes one site of those of a space whose stacks have the same program counters. Walks that
+    /// broke down are told apart by more than these, and one that a copy completed may have been
+    /// walked whole at another time. The site with the lowest index stands for all.
+    pub(super) fn merge_twins(&mut self, stacks: &StackTable) {
+        let whole_id = |site: &SiteSnapshot| {
+            let stack = stacks.get(site.stack?).filter(|one| one.may_have_twin())?;
+            Some(StackId(whole_stack_id(site.space.0, &stack.pcs)))
+        };
+        let mut first: HashMap<(SpaceId, StackId), Option<usize>> = self
+            .sites
+            .iter()
+            .filter_map(|site| Some(((site.space, whole_id(site)?), None)))
+            .collect();
+        if first.is_empty() {
+            return;
+        }
+        let mut merged: Vec<SiteSnapshot> = Vec::with_capacity(self.sites.len());
+        for site in &self.sites {
+            let id = whole_id(site).or(site.stack);
+            match id.and_then(|id| first.get_mut(&(site.space, id))) {
+                Some(&mut Some(index)) => merged[index].add(site),
+                Some(place) => {
+                    *place = Some(merged.len());
+                    merged.push(*site);
+                }
+                None => merged.push(*site),
+            }
+        }
+        self.sites = merged;
+    }
+
     /// A site, if it is in this snapshot.
     pub fn find(&self, space: SpaceId, site: u32) -> Option<&SiteSnapshot> {
         let found = self

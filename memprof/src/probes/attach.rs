@@ -10,13 +10,15 @@ use std::{
 use anyhow::Result;
 
 use super::{
+    emulation::Emulated,
     kernel_side::{KernelSide, Scope},
+    placement::{Code, MAX_INSTRUCTION_BYTES, place_entry},
     plan::{Definition, Plan, plan, wanted_symbols},
 };
 use crate::{
     identity::Pid,
     target::{
-        elf::{ElfReader, ElfSymbol, SymbolKind},
+        elf::{ElfCode, ElfReader, ElfSymbol, SymbolKind},
         mappings::{Backing, FileId, Mapping, Mappings, open_mapped_file},
     },
 };
@@ -34,6 +36,8 @@ pub struct Coverage {
     pub missing: Vec<&'static str>,
     /// Why a function that is there could not be probed.
     pub refusals: Vec<String>,
+    /// Which instruction of each function is probed, and why.
+    pub places: Vec<String>,
 }
 
 impl Coverage {
@@ -145,7 +149,7 @@ pub fn survey(pid: Pid) -> Result<Vec<(String, Plan)>> {
         }
         seen.push(*id);
         if let Ok(file) = open_mapped_file(pid, mapping)
-            && let Some(plan) = plan_file(&ElfReader::new(&file))
+            && let Some(plan) = plan_file(&file, &ElfReader::new(&file), Emulated::NONE)
         {
             found.push((path.to_string(), plan));
         }
@@ -153,9 +157,20 @@ pub fn survey(pid: Pid) -> Result<Vec<(String, Plan)>> {
     Ok(found)
 }
 
-fn plan_file(reader: &ElfReader<'_>) -> Option<Plan> {
+fn plan_file(file: &File, reader: &ElfReader<'_>, emulated: Emulated) -> Option<Plan> {
     let wanted: Vec<&str> = wanted_symbols().collect();
-    plan(&definitions(reader.symbols(&wanted).ok()?))
+    let definitions = definitions(reader.symbols(&wanted).ok()?);
+    let code = ElfCode::new(file, &reader.facts().ok()?);
+    plan(&definitions, |function| {
+        place_entry(&code, function, emulated)
+    })
+}
+
+/// The code of a file by file offset: within a segment, jumps keep their distances.
+impl Code for ElfCode<'_> {
+    fn fetch(&self, address: u64, into: &mut [u8; MAX_INSTRUCTION_BYTES]) -> usize {
+        self.read(address, into)
+    }
 }
 
 /// The loader of older C libraries defines a `malloc` of its own, for itself alone.
@@ -176,23 +191,26 @@ fn probe_file(
     let file = open_mapped_file(pid, mapping).ok()?;
     let reader = ElfReader::new(&file);
     found.go |= reader.facts().is_ok_and(|facts| facts.go);
-    let plan = plan_file(&reader)?;
+    let plan = plan_file(&file, &reader, side.emulated())?;
     let mut coverage = Coverage {
         module: path.to_owned(),
         allocator: allocator_name(path),
         attached: Vec::new(),
         missing: plan.missing,
         refusals: Vec::new(),
+        places: Vec::new(),
     };
     let handle = handle_path(&file);
     for site in &plan.sites {
+        let names = site.symbols.join(", ");
         match side.attach(&handle, site, scope) {
-            Ok(()) => coverage.attached.extend(&site.symbols),
+            Ok(reason) => {
+                coverage.attached.extend(&site.symbols);
+                coverage.places.push(format!("{names}: {reason}"));
+            }
             Err(error) => {
                 coverage.missing.extend(&site.symbols);
-                coverage
-                    .refusals
-                    .push(format!("{}: {error:#}", site.symbols.join(", ")));
+                coverage.refusals.push(format!("{names}: {error:#}"));
             }
         }
     }
@@ -212,6 +230,7 @@ fn definitions(mut symbols: Vec<ElfSymbol>) -> Vec<Definition> {
         .map(|symbol| Definition {
             symbol: symbol.name,
             offset: symbol.file_offset,
+            size: symbol.size,
             indirect: symbol.kind == SymbolKind::Ifunc,
         })
         .collect()
@@ -226,8 +245,10 @@ fn allocator_name(path: &str) -> String {
         ("libmimalloc", "mimalloc"),
         ("libc.musl", "musl"),
         ("ld-musl", "musl"),
-        ("libc.so", "glibc"),
+        ("libc.so.6", "glibc"),
         ("libc-2.", "glibc"),
+        // Without a number it is musl's, but for a script that glibc's linker reads.
+        ("libc.so", "musl"),
     ];
     known
         .iter()
@@ -245,6 +266,7 @@ mod tests {
         assert_eq!(allocator_name("/lib/x86_64-linux-gnu/libc.so.6"), "glibc");
         assert_eq!(allocator_name("/usr/lib/libjemalloc.so.2"), "jemalloc");
         assert_eq!(allocator_name("/lib/ld-musl-x86_64.so.1"), "musl");
+        assert_eq!(allocator_name("/usr/lib/x86_64-linux-musl/libc.so"), "musl");
         assert_eq!(allocator_name("/usr/bin/server"), "server");
     }
 

@@ -14,7 +14,7 @@ use aya::{
     maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray},
     programs::{
         RawTracePoint, UProbe,
-        uprobe::{UProbeAttachLocation, UProbeLink, UProbeScope},
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
     },
     util::online_cpus,
 };
@@ -22,10 +22,17 @@ use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
 use memprof_common::{
     allocator::{RETURN_PROGRAM, Shape},
     counters::{COUNTERS, Counter, Counters},
-    settings::{FollowedProcess, KernelOffsets, MAX_RINGS, RARE_RING_BYTES},
+    settings::{
+        COPY_RING_BYTES, FollowedProcess, KernelOffsets, MAX_RINGS, MAX_WALK_DEPTHS,
+        RARE_RING_BYTES,
+    },
 };
 
-use super::plan::Site;
+use super::{
+    emulation::{Emulated, Emulation},
+    placement::Placement,
+    plan::Site,
+};
 use crate::{
     identity::{Pid, SpaceId},
     unwind::loader::UnwindMaps,
@@ -89,10 +96,22 @@ impl RingMap {
 pub struct Loaded {
     /// The kernel side.
     pub side: KernelSide,
-    /// The rings; the last one is that of the rare records.
+    /// The rings; the last ones are those of the rare records and of copied stacks.
     pub rings: Vec<RingMap>,
     /// The unwind tables, empty.
     pub unwind: UnwindMaps,
+}
+
+/// What the kernel side knows of walks that broke down.
+pub struct BrokenWalks(HashMap<MapData, u64, u32>);
+
+impl BrokenWalks {
+    /// No copy helps with the walk that has this id: its stacks need not be told apart by depth any
+    /// more, nor copied.
+    pub fn give_up(&mut self, walk: u64) {
+        // Refused: then it goes on as before.
+        let _ = self.0.insert(walk, MAX_WALK_DEPTHS, 0);
+    }
 }
 
 /// The loaded kernel side.
@@ -102,6 +121,8 @@ pub struct KernelSide {
     processes: HashMap<MapData, u32, Plain<FollowedProcess>>,
     counters: PerCpuArray<MapData, Counters>,
     next_space: Array<MapData, u64>,
+    emulation: Emulation,
+    broken_walks: Option<BrokenWalks>,
     links: Vec<UProbeLink>,
     /// The kernel lets go of a ring when its last map is closed.
     _rings: ArrayOfMaps<MapData, MapData>,
@@ -128,12 +149,18 @@ impl KernelSide {
         let processes = HashMap::try_from(map("PROCESSES")?)?;
         let counters = PerCpuArray::try_from(map("COUNTERS")?)?;
         let mut next_space = Array::try_from(map("NEXT_SPACE")?)?;
+        let broken_walks = BrokenWalks(HashMap::try_from(map("BROKEN_WALKS")?)?);
         let mut outer = ArrayOfMaps::try_from(map("RINGS")?)?;
         let mut rings = make_rings(&mut outer, ring_bytes)?;
-        let aya::maps::Map::RingBuf(rare) = map("RARE")? else {
-            bail!("the BPF object's RARE is no ring buffer");
-        };
-        rings.push(RingMap::of(&rare, RARE_RING_BYTES)?);
+        // The programs name them by descriptors, which must be open until they are loaded.
+        let mut own = Vec::new();
+        for (name, bytes) in [("RARE", RARE_RING_BYTES), ("COPIES", COPY_RING_BYTES)] {
+            let aya::maps::Map::RingBuf(ring) = map(name)? else {
+                bail!("the BPF object's {name} is no ring buffer");
+            };
+            rings.push(RingMap::of(&ring, bytes)?);
+            own.push(ring);
+        }
         let unwind = UnwindMaps {
             segments: ArrayOfMaps::try_from(map("SEGMENTS")?)?,
             pages: HashMap::try_from(map("PAGES")?)?,
@@ -146,6 +173,8 @@ impl KernelSide {
             processes,
             counters,
             next_space,
+            emulation: Emulation::unknown(),
+            broken_walks: Some(broken_walks),
             links: Vec::new(),
             _rings: outer,
         };
@@ -202,11 +231,50 @@ impl KernelSide {
         Ok(SpaceId(space as u32))
     }
 
-    /// Probes one function of the file at `path`: entry, and return where it gives a block.
+    /// Places probes by what the kernel was found to emulate.
+    pub fn place_by(&mut self, emulation: Emulation) {
+        self.emulation = emulation;
+    }
+
+    /// What was found of the kernel's emulation of instructions.
+    pub fn emulation(&self) -> &Emulation {
+        &self.emulation
+    }
+
+    /// Instructions that the kernel is known to emulate.
+    pub fn emulated(&self) -> Emulated {
+        self.emulation.emulated
+    }
+
+    /// Probes one function of the file at `path`: entry, and return where it gives a block. Why
+    /// it is probed where it is.
     ///
     /// # Errors
-    /// If the kernel refuses the site.
-    pub fn attach(&mut self, path: &Path, site: &Site, scope: Scope) -> Result<()> {
+    /// If the kernel refuses the function's start too, where a probe can always be.
+    pub fn attach(&mut self, path: &Path, site: &Site, scope: Scope) -> Result<String> {
+        let Placement { place, reason } = &site.placement;
+        // What does not fit into a cookie can't be told to the programs.
+        let cookie = place.pack().unwrap_or(0);
+        let offset = if cookie == 0 { 0 } else { place.offset };
+        match self.attach_at(path, site, offset.into(), cookie, scope) {
+            Err(error) if cookie != 0 => {
+                self.attach_at(path, site, 0, 0, scope)?;
+                Ok(format!(
+                    "first instruction: {reason} was refused: {error:#}"
+                ))
+            }
+            attached => attached.map(|()| reason.clone()),
+        }
+    }
+
+    fn attach_at(
+        &mut self,
+        path: &Path,
+        site: &Site,
+        offset: u64,
+        cookie: u64,
+        scope: Scope,
+    ) -> Result<()> {
         let scope = match scope {
             Scope::Everyone => UProbeScope::AllProcesses,
             Scope::Process(pid) => UProbeScope::OneProcess(
@@ -218,13 +286,18 @@ impl KernelSide {
             site.shape.returns_block().then_some(RETURN_PROGRAM),
         ];
         // The return first: a call between the two would wait for a return that is not probed.
+        // Both on one instruction: so they are one trap.
+        let mut links = Vec::new();
         for name in programs.into_iter().rev().flatten() {
             let program = self.uprobe(name)?;
-            let location = UProbeAttachLocation::AbsoluteOffset(site.offset);
-            let link = program.attach(location, path, scope)?;
-            let link = program.take_link(link)?;
-            self.links.push(link);
+            let point = UProbeAttachPoint {
+                location: UProbeAttachLocation::AbsoluteOffset(site.offset + offset),
+                cookie: (cookie != 0).then_some(cookie),
+            };
+            let link = program.attach(point, path, scope)?;
+            links.push(program.take_link(link)?);
         }
+        self.links.append(&mut links);
         Ok(())
     }
 
@@ -233,7 +306,9 @@ impl KernelSide {
     /// # Errors
     /// If the kernel refuses the write.
     pub fn open_gate(&mut self) -> Result<()> {
-        Ok(self.gate.set(0, 1, 0)?)
+        self.gate.set(0, 1, 0)?;
+        self.emulation.clean_up();
+        Ok(())
     }
 
     /// Closes the gate: no more work in the target than the traps themselves.
@@ -256,6 +331,11 @@ impl KernelSide {
             }
         }
         Ok(sum)
+    }
+
+    /// The table of broken walks, for who learns what becomes of their copies; once.
+    pub fn take_broken_walks(&mut self) -> Option<BrokenWalks> {
+        self.broken_walks.take()
     }
 
     /// Probes that are in.

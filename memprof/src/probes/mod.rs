@@ -1,6 +1,8 @@
 //! The kernel side, as the collector drives it: what to probe, loading, attaching, detaching.
 
 pub mod offsets;
+pub mod emulation;
+pub mod placement;
 pub mod plan;
 pub mod kernel_side;
 pub mod attach;

@@ -47,6 +47,13 @@ pub struct StackWays {
     pub by_tables: u64,
     /// With a step by frame pointer, through code without unwind information.
     pub by_frame_pointer: u64,
+    /// As far as the kernel side came, and on from a copy of the stack.
+    #[serde(default)]
+    pub by_copy: u64,
+    /// Copies of stacks that were due and not made or not unwound: too many at a time. A stack that
+    /// goes on being used is copied later.
+    #[serde(default)]
+    pub copies_refused: u64,
 }
 
 /// Events lost between the kernel and the collector.

@@ -1,6 +1,6 @@
 //! From what the user named to processes that are followed and probed.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path, thread};
 
 use anyhow::{Result, anyhow};
 use memprof_common::counters::Counters;
@@ -12,6 +12,7 @@ use crate::{
     identity::{Pid, SpaceId},
     probes::{
         attach::{Found, Probed},
+        emulation::Emulation,
         kernel_side::{Children, KernelSide, Loaded, RingMap, Scope},
         offsets::{KERNEL_BTF, kernel_offsets},
     },
@@ -80,11 +81,19 @@ impl Tracer {
     /// If the kernel refuses.
     pub fn load(children: Children) -> Result<(Self, Vec<RingMap>, UnwindMaps)> {
         let offsets = kernel_offsets(Path::new(KERNEL_BTF))?;
+        // The kernel verifies the programs meanwhile.
+        let (loaded, emulation) = thread::scope(|scope| {
+            let measuring = scope.spawn(Emulation::measure);
+            let loaded = KernelSide::load(offsets, RING_BYTES);
+            (loaded, measuring.join())
+        });
         let Loaded {
-            side,
+            mut side,
             rings,
             unwind,
-        } = KernelSide::load(offsets, RING_BYTES)?;
+        } = loaded?;
+        // A panic has been printed; every function is probed at its first instruction then.
+        side.place_by(emulation.unwrap_or_else(|_| Emulation::unknown()));
         let tracer = Self {
             side,
             probed: HashMap::new(),

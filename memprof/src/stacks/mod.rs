@@ -4,4 +4,4 @@ pub mod sites;
 pub mod table;
 
 pub use sites::{SiteTotals, Sites};
-pub use table::{Stack, StackTable};
+pub use table::{Stack, StackTable, StackWay};

@@ -6,7 +6,11 @@ mod cfi;
 mod entries;
 pub mod rows;
 pub mod tables;
+pub mod mapped;
+mod kernel_tables;
 pub mod loader;
+pub mod copied;
+pub mod worker;
 #[cfg(test)]
 mod tests;
 

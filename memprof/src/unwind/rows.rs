@@ -26,9 +26,6 @@ pub const MAX_FUNCTIONS: usize = 1 << 21;
 pub const MAX_ROWS: usize = 1 << 23;
 /// What one file may cost, in units of an instruction, some 20 ns each. libLLVM needs 4 million.
 pub const MAX_WORK: u64 = 1 << 25;
-/// Code between two functions that is shorter than this is padding and follows the first one's
-/// last rule. Compilers align functions to 16 bytes.
-pub const PADDING_BYTES: u32 = 16;
 
 /// CIEs that are kept at a time; linkers merge equal ones, a file has tens.
 const MAX_KEPT_CIES: usize = 1024;
@@ -116,13 +113,7 @@ pub fn compile(section: &UnwindSection<'_>) -> Rows {
 
 /// Compiles a section within limits of the caller's.
 pub fn compile_within(section: &UnwindSection<'_>, limits: Limits) -> Rows {
-    let mut bases = BaseAddresses::default().set_eh_frame(section.address);
-    if let Some(text) = section.text_address {
-        bases = bases.set_text(text);
-    }
-    if let Some(got) = section.got_address {
-        bases = bases.set_got(got);
-    }
+    let bases = section.bases();
     let mut eh_frame = EhFrame::new(section.bytes, LittleEndian);
     eh_frame.set_address_size(8);
     let mut compiler = Compiler {
@@ -272,8 +263,10 @@ impl<'data> Compiler<'_, 'data> {
         let mut end_of_last = None;
         for (index, function) in functions.iter().enumerate() {
             if let Some(end) = end_of_last
-                && function.start - end >= PADDING_BYTES
+                && function.start > end
             {
+                // Padding too: a return address behind it was made by no call, but begins the
+                // function, as that of a coroutine's outermost frame does.
                 self.push(Row {
                     pc: end,
                     rule: NO_RULE,

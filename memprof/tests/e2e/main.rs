@@ -7,11 +7,18 @@
 
 mod harness;
 
+mod allocators;
 mod bad_input;
+mod copied;
 mod exact;
 mod formats;
+mod mappings;
+mod names;
 mod other_files;
 mod processes;
 mod real_programs;
 mod shim_agrees;
+mod stacks;
+mod tables;
+mod verifier;
 mod ways_out;

@@ -14,13 +14,13 @@ use super::{ENDIAN, ElfError, Header, MAX_SECTIONS, parse_header};
 /// An `.eh_frame` larger than this is not read. libLLVM's has 10 MiB, browsers' 20 MiB.
 pub const MAX_UNWIND_BYTES: u64 = 256 << 20;
 /// Executable segments that are looked at; linkers make one or two.
-const MAX_CODE_SEGMENTS: usize = 64;
+pub(super) const MAX_CODE_SEGMENTS: usize = 64;
 /// Bytes of `.eh_frame_hdr` with the address of `.eh_frame`.
 const HEADER_BYTES: u64 = 32;
 const PAGE_BYTES: u64 = 4096;
 
 /// Unwind information as it is in the file. All addresses are the file's, before relocation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct UnwindSection<'data> {
     /// The contents of `.eh_frame`.
     pub bytes: &'data [u8],
@@ -36,6 +36,20 @@ pub struct UnwindSection<'data> {
     pub code: Vec<Range<u64>>,
     /// `bytes` end where the section ends; else only its terminator tells.
     pub exact: bool,
+}
+
+impl UnwindSection<'_> {
+    /// What pointers in the section may be relative to.
+    pub fn bases(&self) -> BaseAddresses {
+        let mut bases = BaseAddresses::default().set_eh_frame(self.address);
+        if let Some(text) = self.text_address {
+            bases = bases.set_text(text);
+        }
+        if let Some(got) = self.got_address {
+            bases = bases.set_got(got);
+        }
+        bases
+    }
 }
 
 /// The unwind information of an x86-64 image in memory, such as the vdso; `None` if it has none.
@@ -72,6 +86,28 @@ pub(super) fn find<'data, R: ReadRef<'data>>(
         return Ok(Some(found));
     }
     Ok(None)
+}
+
+/// The contents of `.debug_frame`, which is not loaded with the program.
+pub(super) fn debug_frame<'data, R: ReadRef<'data>>(
+    header: &'data Header,
+    data: R,
+) -> Result<Option<&'data [u8]>, ElfError> {
+    let sections = header.sections(ENDIAN, data)?;
+    if sections.len() > MAX_SECTIONS {
+        return Err(ElfError::Broken("too many sections".to_owned()));
+    }
+    let Some((_, section)) = sections.section_by_name(ENDIAN, b".debug_frame") else {
+        return Ok(None);
+    };
+    let packed = section.sh_flags(ENDIAN).contains(elf::SHF_COMPRESSED);
+    if packed || section.sh_type(ENDIAN) == elf::SHT_NOBITS {
+        return Ok(None);
+    }
+    if section.sh_size(ENDIAN) > MAX_UNWIND_BYTES {
+        return Err(ElfError::Broken(".debug_frame is too large".to_owned()));
+    }
+    Ok(Some(section.data(ENDIAN, data)?))
 }
 
 /// Fills in the section by its name; false if there is none with contents.
