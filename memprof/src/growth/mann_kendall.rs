@@ -153,7 +153,7 @@ pub(super) mod tests {
         assert!(close(found.variance, 7363.0));
         assert!(close(
             found.variance * found.inflation,
-            14064.521_479_831_144
+            14_064.521_479_831_144
         ));
         assert!(close(found.z, 4.469_031_227_016_542));
     }

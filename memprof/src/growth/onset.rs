@@ -101,6 +101,7 @@ mod tests {
         assert_eq!(ends, [10.0, 11.0, 12.0]);
         let steady = vec![2.0; 100];
         let cohorts = self::cohorts(&steady);
-        assert_eq!(beginning_ends(&cohorts, Weight::Bytes, 0.0, 100.0), []);
+        let none = beginning_ends(&cohorts, Weight::Bytes, 0.0, 100.0);
+        assert_eq!(none, Vec::<f64>::new());
     }
 }

@@ -234,7 +234,7 @@ mod tests {
     fn a_plateau_begins_where_the_mortal_have_died() {
         // Every fourth block stays, the others live for up to 20 ticks.
         let blocks = (0..2000).map(|i: u32| {
-            let life = if i % 4 == 0 { Tick::MAX } else { i % 21 };
+            let life = if i.is_multiple_of(4) { Tick::MAX } else { i % 21 };
             (i / 10, life)
         });
         let series = series(blocks.collect(), 200);

@@ -175,7 +175,7 @@ fn resident_memory_that_blocks_do_not_explain_is_told_and_no_leak() {
 #[test]
 fn a_leak_is_projected_to_its_limit() {
     let process = Process::run(1, |tick, _, series, room| {
-        series.born(tick, 1_000_000, room)
+        series.born(tick, 1_000_000, room);
     });
     let limit = Limit {
         bytes: 1_000_000_000,
