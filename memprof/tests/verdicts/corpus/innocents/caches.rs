@@ -7,7 +7,7 @@ use super::{fill_share, filling, innocent, or_stable};
 use crate::corpus::blocks::{Block, Lifetimes, Sizes, log_uniform, transient};
 use crate::corpus::load::Load;
 use crate::corpus::stores::{Eviction, Keys, cache, distinct_by};
-use crate::corpus::{Dials, Half, Recipe};
+use crate::corpus::{Dials, Recipe};
 
 fn cache_of(dials: &mut Dials, keys: Keys, eviction: Eviction) -> (f64, Vec<Block>) {
     let Dials { end, scale, .. } = *dials;
@@ -36,9 +36,10 @@ pub fn fifo_cache(dials: &mut Dials) -> Recipe {
 
 pub fn lru_cache(dials: &mut Dials) -> Recipe {
     let keys = zipf(dials);
-    let eviction = match dials.half {
-        Half::HeldOut if dials.rng.random_bool(0.3) => Eviction::Lfu,
-        _ => Eviction::Lru,
+    let eviction = if dials.rng.random_bool(0.3) {
+        Eviction::Lfu
+    } else {
+        Eviction::Lru
     };
     let (filled, blocks) = cache_of(dials, keys, eviction);
     innocent(&or_stable(Bounded, filled), blocks)
