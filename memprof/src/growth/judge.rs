@@ -28,9 +28,9 @@ const MIN_LENGTH_SHARE: f64 = 0.1;
 const MIN_LENGTH_OF_AGE: f64 = 0.5;
 /// A silence at the end that is less probable than this means that growth has ended.
 const ENDED: f64 = 0.02;
-/// If blocks beyond the plateau's age die at more than this share of the inflow, the store has
-/// begun to turn over.
-const TURNING: f64 = 0.3;
+/// A total that surely rises at less than this share of the rate at which survivors come is level:
+/// they take the place of what is freed.
+const LEVEL: f64 = 0.5;
 /// Growth goes on rather than slows from this probability on …
 const GOES_ON: f64 = 0.5;
 /// … and is a leak's rather than just growth from these on: that it goes on and nothing is freed,
@@ -144,13 +144,13 @@ impl Judgement {
             return false;
         }
         let teller = Teller::new(context, view);
-        let recently = view.now - view.recent_since;
-        let inflow = generations.blocks / generations.length() * recently;
-        if plateau.recent_dead - plateau.recent_dead.sqrt() > TURNING * inflow {
-            self.reasons.push(teller.turning(plateau));
+        let rate = rate::of(generations);
+        if let Some(since) = shape::level_since(&view.totals, generations.start, LEVEL * rate.mean)
+        {
+            self.reasons.push(teller.level(since));
             return false;
         }
-        let rate = rate::of(generations).per_second(&context.ticks);
+        let rate = rate.per_second(&context.ticks);
         let seconds = context.ticks.seconds(view.now - generations.start);
         let strength = plateau.evidence * generations.steady;
         let confidence = strength * leak_not_store(seconds, generations.kept_share);

@@ -21,6 +21,9 @@ const MAX_DEAD_SHARE: f64 = 0.10;
 const MAX_TAIL: f64 = 0.15;
 /// The tail that evidence is weighed against: 19 % die per octave.
 const HEAVY_TAIL: f64 = 0.30;
+/// If blocks beyond its age have lately died at more than this share of the pace at which others
+/// reached it, it is none: a store has begun to turn over.
+const TURNING: f64 = 0.3;
 /// A plateau begins before this share of the time, or it has not been followed for long enough.
 const MAX_AGE_SHARE: f64 = 0.55;
 
@@ -40,8 +43,6 @@ pub(super) struct Plateau {
     pub(super) dead_share: f64,
     /// How probable it is that the tail is not a heavy one, 0 to 1.
     pub(super) evidence: f64,
-    /// Blocks that died beyond it lately.
-    pub(super) recent_dead: f64,
     /// What was weighed: bytes, or blocks where large blocks that come and go hide the rest.
     pub(super) by: Weight,
     /// Of what reached the age of a class, the share that died later; by class.
@@ -103,6 +104,7 @@ fn youngest(view: &View, classes: &[Class], by: Weight) -> Option<Plateau> {
             && beyond.older.live(by) > 0.0
             && dead <= MAX_DEAD_SHARE * (dead + beyond.older.live(by))
             && dead <= MAX_TAIL * beyond.risk
+            && !is_turning(view, *age, &beyond.older)
     };
     let ages = (0..).map(|class| youngest_of(class) as f64);
     let (age, found) = ages.zip(beyond.iter().copied()).skip(1).find(holds)?;
@@ -112,10 +114,17 @@ fn youngest(view: &View, classes: &[Class], by: Weight) -> Option<Plateau> {
         age,
         dead_share: found.dead_share(by),
         evidence: gamma_below(HEAVY_TAIL, deaths, found.blocks_at_risk),
-        recent_dead: found.older.recent_dead,
         by,
         later: beyond.iter().map(|beyond| beyond.dead_share(by)).collect(),
     })
+}
+
+/// Whether blocks beyond an age have begun to die, by more than chance (a Poisson number's standard
+/// deviation).
+fn is_turning(view: &View, age: f64, older: &Class) -> bool {
+    let recently = view.now - view.recent_since;
+    let inflow = older.live_blocks / (view.span() - age) * recently;
+    older.recent_dead - older.recent_dead.sqrt() > TURNING * inflow
 }
 
 /// What became of all that reached the age of a class.
@@ -234,7 +243,11 @@ mod tests {
     fn a_plateau_begins_where_the_mortal_have_died() {
         // Every fourth block stays, the others live for up to 20 ticks.
         let blocks = (0..2000).map(|i: u32| {
-            let life = if i.is_multiple_of(4) { Tick::MAX } else { i % 21 };
+            let life = if i.is_multiple_of(4) {
+                Tick::MAX
+            } else {
+                i % 21
+            };
             (i / 10, life)
         });
         let series = series(blocks.collect(), 200);

@@ -126,11 +126,10 @@ impl<'a> Teller<'a> {
         "nothing is held for longer than an instant".to_owned()
     }
 
-    /// Old blocks have begun to be freed.
-    pub(super) fn turning(&self, plateau: &Plateau) -> String {
-        let age = self.time(plateau.age);
-        let dead = format_count(plateau.recent_dead.round() as u64);
-        format!("{dead} blocks older than {age} were freed lately: it may have begun to turn over")
+    /// The total does not rise although survivors come.
+    pub(super) fn level(&self, since: f64) -> String {
+        let time = self.time(self.view.now - since);
+        format!("some blocks stay, but the total has been level for {time}: they replace others")
     }
 
     /// What the course of the total looks like.

@@ -21,6 +21,11 @@ const BEGAN_HIGH: f64 = 0.75;
 const OVER_SCATTER: f64 = 2.0;
 /// A store turns over if it has renewed this share of what it would renew at an even pace.
 const RENEWED: f64 = 0.25;
+/// A total is level if a break explains its course that much better than a line, before this share
+/// of the time, and if there are so many samples since.
+const LEVEL_OVER_LINE: f64 = 0.5;
+const LATEST_LEVEL: f64 = 0.6;
+const LEAST_LEVEL: usize = 8;
 /// Lags at which totals resemble themselves.
 const LAGS: usize = 3;
 /// More samples say no more about the trend of a total.
@@ -81,6 +86,21 @@ pub(super) fn of(points: &[(f64, f64)], falls: u32, cohorts: &[Cohort]) -> Optio
         renewed,
         trend,
     })
+}
+
+/// Since when a total has been level, if growth from `start` on came to an end: it surely rises by
+/// less than `rate` per tick.
+pub(super) fn level_since(points: &[(f64, f64)], start: f64, rate: f64) -> Option<f64> {
+    let hinge = hinge::fit(points)?;
+    let (begin, end) = (points.first()?.0, points.last()?.0);
+    let from = hinge.at.max(start);
+    if hinge.over_line > LEVEL_OVER_LINE || from > begin + LATEST_LEVEL * (end - begin) {
+        return None;
+    }
+    let first = points.partition_point(|point| point.0 < from);
+    let since = &points[first..];
+    let trend = (since.len() >= LEAST_LEVEL).then(|| trend(since))??;
+    (trend.slope_ci95[1] < rate).then_some(from)
 }
 
 /// The robust trend, per tick.
