@@ -6,9 +6,7 @@ use std::collections::VecDeque;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use memprof::growth::{
-    Context, Course, Judged, Judgement, Room, Series, Tick, Ticks, judge, judge_whole,
-};
+use memprof::growth::{Context, Course, Room, Series, Tick, Ticks, judge, judge_all};
 
 /// Stacks that take turns, as in `pipeline.rs`.
 const STACKS: usize = 1_000;
@@ -148,21 +146,8 @@ fn judge_a_process_of(bencher: Bencher, stacks: usize) {
     for tick in 1..DAY / 100 {
         total.hold(100 * tick, 1e6 + f64::from(tick), 10_000);
     }
-    bencher.bench(|| {
-        let judgements: Vec<Option<Judgement>> = series
-            .iter()
-            .map(|one| one.may_leak(DAY).then(|| judge(one, DAY, &context())))
-            .collect();
-        let judged: Vec<Judged> = series
-            .iter()
-            .zip(&judgements)
-            .map(|(series, judgement)| Judged {
-                series,
-                judgement: judgement.as_ref(),
-            })
-            .collect();
-        judge_whole(&judged, &total, None, DAY, &context())
-    });
+    let stacks: Vec<&Series> = series.iter().collect();
+    bencher.bench(|| judge_all(&stacks, &total, None, DAY, &context()));
 }
 
 fn sizes() {

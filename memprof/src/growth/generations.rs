@@ -10,13 +10,9 @@ use super::power_law::Births;
 /// Prior odds of steady to slowing: of growth as a whole, and of what followed a beginning that was
 /// left out.
 const STEADY_ODDS: f64 = 2.0;
-const STEADY_ODDS_AFTER: f64 = 0.5;
-/// Good enough to look for no other account.
-const GOOD: f64 = 0.8;
+const STEADY_ODDS_AFTER: f64 = 0.75;
 /// Blocks freed young tell the load if they are at least this share of what was allocated.
 const LOAD_SHARE: f64 = 0.2;
-/// Survivors in fewer of the intervals than this came in lumps.
-const LUMPY: f64 = 0.6;
 
 /// The survivors of generations that have come of age.
 #[derive(Clone, Debug)]
@@ -62,9 +58,6 @@ pub(super) fn find(cohorts: &[Cohort], plateau: &Plateau, now: f64) -> Option<Ge
     let origin = onset::origin(cohorts, plateau.by, end)?;
     let settled = cut(cohorts, origin, end);
     let mut best = account(&settled, plateau, now, [origin, origin, end])?;
-    if best.steady >= GOOD {
-        return Some(best);
-    }
     for begin in onset::beginning_ends(&settled, plateau.by, origin, end) {
         if let Some(other) = account(&settled, plateau, now, [origin, begin, end])
             && other.steady > best.steady
@@ -93,10 +86,7 @@ fn account(
     let holding = cohorts.iter().filter(|cohort| cohort.blocks > 0.0).count();
     let cells = Cells::of(&cohorts, by, begin, end);
     let occasions = holding as f64;
-    let mut number = cells.independent_births().min(blocks);
-    if occasions < LUMPY * cohorts.len() as f64 {
-        number = number.min(occasions);
-    }
+    let number = cells.independent_births().min(blocks);
     let by_clock = births_by_clock(&cohorts, by, [origin, begin, end], {
         1.0 - weight / sum(settled, |cohort| cohort.weight(by))
     });

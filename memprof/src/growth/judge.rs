@@ -27,7 +27,7 @@ const MIN_LENGTH: f64 = 6.0;
 const MIN_LENGTH_SHARE: f64 = 0.1;
 const MIN_LENGTH_OF_AGE: f64 = 0.5;
 /// A silence at the end that is less probable than this means that growth has ended.
-const ENDED: f64 = 0.02;
+const ENDED: f64 = 0.005;
 /// A total that surely rises at less than this share of the rate at which survivors come is level:
 /// they take the place of what is freed.
 const LEVEL: f64 = 0.5;

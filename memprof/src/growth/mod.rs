@@ -17,8 +17,9 @@
 //!   when time merely passes.
 //! - A [`Course`] each for the outstanding bytes of a process and for its resident memory is told
 //!   their value every tick or so ([`Course::hold`]).
-//! - [`judge`] says what it thinks of a series at a moment, as often as is liked; [`judge_whole`]
-//!   says it of a process or a run, from the judgements of its stacks.
+//! - [`judge_all`] judges all series of a process or a run and what they make together, as often as
+//!   is liked; [`judge`] a single one. A [`Context`] says what was lost, where the degrees of
+//!   severity begin, and what limit there is.
 //!
 //! # The files, in the order of the data
 //!
@@ -83,4 +84,4 @@ pub use series::Series;
 pub use severity::{Severity, SeverityBounds};
 pub use ticks::{DEFAULT_SHIFT, Tick, Ticks};
 pub use verdict::{Context, Judgement, Verdict};
-pub use whole::{Judged, judge_whole};
+pub use whole::{Verdicts, judge_all};

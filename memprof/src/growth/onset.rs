@@ -4,7 +4,7 @@ use super::cohorts::{Cohort, sum};
 use super::plateau::Weight;
 
 /// Survivors up to this share are not what grew.
-const STRAY: f64 = 0.02;
+const STRAY: f64 = 0.01;
 /// A beginning is over before this share of the time.
 const LATEST_END: f64 = 0.6;
 /// How many ends of the beginning to try.
@@ -78,8 +78,8 @@ mod tests {
         let mut bytes = vec![0.0; 100];
         bytes[3] = 1.0;
         bytes[40..].fill(10.0);
-        // A fiftieth of 601 bytes is passed with the second full tick.
-        assert_eq!(origin(&cohorts(&bytes), Weight::Bytes, 100.0), Some(41.0));
+        // A hundredth of 601 bytes is passed with the first full tick.
+        assert_eq!(origin(&cohorts(&bytes), Weight::Bytes, 100.0), Some(40.0));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Complex, Repairable Systems"): a rate ∝ t^(β−1) since growth began. β = 1 is steady. Stores
 //! of recurring keys have 0.3 … 0.75, things set up at their first use and records (a pool that
 //! grows at every new peak) 0. Steady is weighed against slowing by the ratio of their likelihoods,
-//! slowing being any β below 0.7 alike (a Bayes factor; Kass and Raftery 1995).
+//! slowing being any β below 0.8 alike (a Bayes factor; Kass and Raftery 1995).
 
 use statrs::function::gamma::ln_gamma;
 

@@ -12,25 +12,14 @@ use super::ticks::Tick;
 use super::verdict::{Context, Judgement, Verdict};
 use super::view::View;
 
-/// A stack with the verdict on it.
-#[derive(Clone, Copy, Debug)]
-pub struct Judged<'a> {
-    /// Its series.
-    pub series: &'a Series,
-    /// What [`judge`] said of it, at the same time and in the same context; `None` if it was not
-    /// judged, because there can't be much to it (see [`Series::may_leak`]).
-    pub judgement: Option<&'a Judgement>,
-}
-
-impl<'a> Judged<'a> {
-    fn with(&self, verdict: Verdict) -> Option<&'a Judgement> {
-        self.judgement
-            .filter(|judgement| judgement.verdict == verdict)
-    }
-
-    fn is_sparse(&self) -> bool {
-        !self.series.is_refused() && self.judgement.is_none_or(|judgement| judgement.sparse)
-    }
+/// What is said of stacks and of the whole that they make.
+#[derive(Clone, Debug)]
+pub struct Verdicts {
+    /// Of each stack, in the order in which they were given; `None` for those that can't be a leak
+    /// and so were not looked at closely (see [`Series::may_leak`]).
+    pub stacks: Vec<Option<Judgement>>,
+    /// Of the process, or of the run.
+    pub whole: Judgement,
 }
 
 /// Stacks that grow make the whole grow, and small leaks together are the whole's, if they hold at
@@ -41,9 +30,28 @@ const UNEXPLAINED_SHARE: f64 = 0.1;
 /// … and this many bytes, and if blocks explain less than half of it.
 const UNEXPLAINED_BYTES: f64 = 4e6;
 
-/// Judges all stacks of a process, or of all processes, together. `total` is the course of their
-/// outstanding bytes, `resident` that of the resident memory, if it was followed.
-pub fn judge_whole(
+/// Judges every stack of a process, or of all processes, and the whole. `total` is the course of
+/// their outstanding bytes, `resident` that of the resident memory, if it was followed.
+pub fn judge_all(
+    stacks: &[&Series],
+    total: &Course,
+    resident: Option<&Course>,
+    now: Tick,
+    context: &Context,
+) -> Verdicts {
+    let judge = |series: &&Series| series.may_leak(now).then(|| judge(series, now, context));
+    let judgements: Vec<Option<Judgement>> = stacks.iter().map(judge).collect();
+    let judged: Vec<Judged> = stacks.iter().copied().zip(&judgements).collect();
+    Verdicts {
+        whole: whole(&judged, total, resident, now, context),
+        stacks: judgements,
+    }
+}
+
+/// A stack with what was said of it.
+type Judged<'a> = (&'a Series, &'a Option<Judgement>);
+
+fn whole(
     stacks: &[Judged],
     total: &Course,
     resident: Option<&Course>,
@@ -51,23 +59,26 @@ pub fn judge_whole(
     context: &Context,
 ) -> Judgement {
     let since = total.since();
-    let all = Series::sum(stacks.iter().map(|stack| stack.series), since, now);
+    let all = Series::sum(stacks.iter().map(|stack| stack.0), since, now);
     let view = View::of_whole(&all, total, now);
     if let Some(reason) = unjudgeable(&view, context) {
         return Judgement::insufficient(reason);
     }
-    let scattered = stacks.iter().filter(|stack| stack.is_sparse());
-    let scattered = Series::sum(scattered.map(|stack| stack.series), since, now);
+    let scattered = stacks.iter().filter(|stack| is_sparse(stack));
+    let scattered = Series::sum(scattered.map(|stack| stack.0), since, now);
     let matters = |held: u64| held as f64 >= LEAST_SHARE * view.outstanding;
     let scattered_matters = matters(scattered.outstanding_bytes());
     let scattered = judge(&scattered, now, context);
-    let with = |verdict| stacks.iter().filter_map(move |stack| stack.with(verdict));
-    let leaking: Vec<&Judgement> = with(Verdict::Leak).collect();
-    let growing: Vec<&Judgement> = with(Verdict::Growing).collect();
-    let held_by_growing: u64 = stacks
-        .iter()
-        .filter(|stack| stack.with(Verdict::Growing).is_some())
-        .map(|stack| stack.series.outstanding_bytes())
+    let with = |verdict| {
+        let judged = stacks
+            .iter()
+            .filter_map(|stack| Some((stack.0, stack.1.as_ref()?)));
+        judged.filter(move |stack| stack.1.verdict == verdict)
+    };
+    let leaking: Vec<&Judgement> = with(Verdict::Leak).map(|stack| stack.1).collect();
+    let growing: Vec<&Judgement> = with(Verdict::Growing).map(|stack| stack.1).collect();
+    let held_by_growing = with(Verdict::Growing)
+        .map(|stack| stack.0.outstanding_bytes())
         .sum();
     let mut judgement = Judgement::measured(&view, context);
     let teller = Teller::new(context, &view);
@@ -90,13 +101,19 @@ pub fn judge_whole(
             judgement.reasons.push(teller.stacks("grow", &growing));
         }
     }
-    let refused = stacks.iter().filter(|stack| stack.series.is_refused());
+    let refused = stacks.iter().filter(|stack| stack.0.is_refused());
     let refused = refused.count();
     if refused > 0 {
         judgement.reasons.push(reasons::not_followed(refused));
     }
     judgement.reasons.extend(unexplained(total, resident));
     judgement
+}
+
+/// Whether there was too little of it to be judged alone, though it may count in a sum.
+fn is_sparse((series, judgement): &Judged) -> bool {
+    let sparse = judgement.as_ref().is_none_or(|judgement| judgement.sparse);
+    sparse && !series.is_refused()
 }
 
 /// Tells if resident memory grew by much more than blocks explain.

@@ -1,8 +1,8 @@
 //! Verdicts on processes.
 
 use memprof::growth::{
-    Context, Course, Judged, Judgement, Limit, Losses, Room, Series, Severity, Tick, Ticks,
-    Verdict, judge, judge_whole,
+    Context, Course, Judgement, Limit, Losses, Room, Series, Severity, Tick, Ticks, Verdict, judge,
+    judge_all,
 };
 
 const END: Tick = 240;
@@ -43,16 +43,8 @@ impl Process {
             .iter()
             .map(|series| judge(series, END, context))
             .collect();
-        let judged: Vec<Judged> = self
-            .stacks
-            .iter()
-            .zip(&each)
-            .map(|(series, judgement)| Judged {
-                series,
-                judgement: series.may_leak(END).then_some(judgement),
-            })
-            .collect();
-        let whole = judge_whole(&judged, &self.total, resident, END, context);
+        let stacks: Vec<&Series> = self.stacks.iter().collect();
+        let whole = judge_all(&stacks, &self.total, resident, END, context).whole;
         (each, whole)
     }
 }

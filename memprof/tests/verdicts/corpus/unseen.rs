@@ -271,14 +271,16 @@ fn interned_strings(dials: &mut Dials) -> Recipe {
             });
             next += sweep;
         }
-        held.entry(key).or_insert_with(|| {
-            blocks.push(Block {
-                birth: at,
-                death: NEVER,
-                bytes: sizes.one(dials.rng),
-            });
-            (at, blocks.len() - 1)
-        }).0 = at;
+        held.entry(key)
+            .or_insert_with(|| {
+                blocks.push(Block {
+                    birth: at,
+                    death: NEVER,
+                    bytes: sizes.one(dials.rng),
+                });
+                (at, blocks.len() - 1)
+            })
+            .0 = at;
     }
     innocent(&[Bounded, Stable, Sawtooth], blocks)
 }
