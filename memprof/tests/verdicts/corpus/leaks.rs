@@ -7,7 +7,7 @@ use rand_distr::{Distribution, Exp};
 use super::blocks::{Block, Lifetimes, NEVER, Sizes, log_uniform, lost, transient};
 use super::load::{Load, poisson};
 use super::stores::{Eviction, Keys, cache, flushed};
-use super::{Dials, Half, Kind, Recipe, Truth};
+use super::{Dials, Half, Kind, Recipe, leak};
 
 pub const KINDS: &[Kind] = &[
     ("leak_linear", linear),
@@ -24,14 +24,6 @@ pub const KINDS: &[Kind] = &[
     ("leak_after_warm_up", after_warm_up),
     ("leak_few_large", few_large),
 ];
-
-fn leak(blocks: Vec<Block>, bytes_per_interval: f64) -> Recipe {
-    Recipe {
-        truth: Truth::Leak { bytes_per_interval },
-        names: Vec::new(),
-        blocks,
-    }
-}
 
 /// Blocks, of which each is lost with a probability.
 fn lose(

@@ -7,7 +7,7 @@ use rand_distr::{Distribution, Gamma};
 use super::blocks::{Block, Lifetimes, NEVER, Sizes, log_uniform, transient};
 use super::load::{Load, poisson};
 use super::stores::{Eviction, Keys, cache};
-use super::{Dials, Kind, Recipe, Truth};
+use super::{Dials, Kind, Recipe, innocent, leak};
 
 pub const LEAKS: &[Kind] = &[
     ("leak_accelerating", accelerating),
@@ -21,14 +21,6 @@ pub const INNOCENTS: &[Kind] = &[
     ("gamma_lives", gamma_lives),
     ("pages_of_undo", pages_of_undo),
 ];
-
-fn innocent(names: &[memprof::growth::Verdict], blocks: Vec<Block>) -> Recipe {
-    Recipe {
-        truth: Truth::Innocent,
-        names: names.to_vec(),
-        blocks,
-    }
-}
 
 /// The more requests, the more is lost.
 fn accelerating(dials: &mut Dials) -> Recipe {
@@ -48,13 +40,7 @@ fn accelerating(dials: &mut Dials) -> Recipe {
         }
     }
     let rate = load.mean_rate(0.0, end, end);
-    Recipe {
-        truth: Truth::Leak {
-            bytes_per_interval: rate * chance * sizes.mean(),
-        },
-        names: Vec::new(),
-        blocks,
-    }
+    leak(blocks, rate * chance * sizes.mean())
 }
 
 /// Objects are kept for reuse; now and then one is not returned, and a new one is made.
@@ -78,13 +64,7 @@ fn from_pool(dials: &mut Dials) -> Recipe {
             bytes: sizes.one(dials.rng),
         });
     }
-    Recipe {
-        truth: Truth::Leak {
-            bytes_per_interval: load.base * sizes.mean(),
-        },
-        names: Vec::new(),
-        blocks,
-    }
+    leak(blocks, load.base * sizes.mean())
 }
 
 /// A table that was built at the start stays, and what passes by leaks a little.
@@ -109,13 +89,7 @@ fn beside_static_data(dials: &mut Dials) -> Recipe {
             bytes: sizes.one(dials.rng),
         });
     }
-    Recipe {
-        truth: Truth::Leak {
-            bytes_per_interval: load.base * chance * sizes.mean(),
-        },
-        names: Vec::new(),
-        blocks,
-    }
+    leak(blocks, load.base * chance * sizes.mean())
 }
 
 /// Each run's results are kept until the run after the next.

@@ -9,7 +9,7 @@ use memprof::growth::Verdict::{self, Growing, Sawtooth, Stable};
 
 use super::blocks::{Block, log_uniform};
 use super::load::Load;
-use super::{Dials, Half, Kind, Recipe, Truth};
+use super::{Dials, Half, Kind, Recipe, Truth, innocent};
 
 pub const KINDS: &[Kind] = &[
     ("start_up", starts::start_up),
@@ -45,14 +45,6 @@ pub const FILLING: &[Kind] = &[
     ("filling_cache", caches::filling_cache),
     ("long_warm_up", starts::long_warm_up),
 ];
-
-fn innocent(names: &[Verdict], blocks: Vec<Block>) -> Recipe {
-    Recipe {
-        truth: Truth::Innocent,
-        names: names.to_vec(),
-        blocks,
-    }
-}
 
 /// What grows for this share of the window is named by it, unless that is next to nothing.
 fn or_stable(name: Verdict, filled: f64) -> Vec<Verdict> {
