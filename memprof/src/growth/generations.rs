@@ -10,7 +10,7 @@ use super::power_law::Births;
 /// Prior odds of steady to slowing: of growth as a whole, and of what followed a beginning that was
 /// left out.
 const STEADY_ODDS: f64 = 2.0;
-const STEADY_ODDS_AFTER: f64 = 0.75;
+const STEADY_ODDS_AFTER: f64 = 0.5;
 /// Blocks freed young tell the load if they are at least this share of what was allocated.
 const LOAD_SHARE: f64 = 0.2;
 

@@ -30,7 +30,7 @@ const MIN_LENGTH_OF_AGE: f64 = 0.5;
 const ENDED: f64 = 0.005;
 /// A total that surely rises at less than this share of the rate at which survivors come is level:
 /// they take the place of what is freed.
-const LEVEL: f64 = 0.5;
+const LEVEL: f64 = 0.7;
 /// Growth goes on rather than slows from this probability on …
 const GOES_ON: f64 = 0.5;
 /// … and is a leak's rather than just growth from these on: that it goes on and nothing is freed,
