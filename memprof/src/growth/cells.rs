@@ -78,7 +78,8 @@ impl Cells {
     }
 
     /// The standard error of the mean rate, as a share of it, widened where neighbouring parts
-    /// resemble each other.
+    /// resemble each other (Bayley and Hammersley 1946, "The 'Effective' Number of Independent
+    /// Observations in an Autocorrelated Time Series").
     pub(super) fn relative_error(&self) -> f64 {
         let mean = self.mean();
         let residuals = self

@@ -33,7 +33,9 @@ pub(super) struct Generations {
     pub(super) exponent: f64,
     /// How probable it is that births of survivors are steady rather than slowing.
     pub(super) steady: f64,
-    /// How probable so long a silence at the end is, if they are steady.
+    /// How probable so long a silence at the end is, if they are steady: that of independent births,
+    /// uniform over the time, none falls there (Cox and Lewis 1966, "The Statistical Analysis of
+    /// Series of Events").
     pub(super) silence: f64,
     /// Of the bytes that were born, the share that survived.
     pub(super) kept_share: f64,

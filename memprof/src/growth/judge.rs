@@ -173,7 +173,8 @@ impl Judgement {
         true
     }
 
-    /// The sum of what stacks leak or grow. Their intervals add as those of independent rates.
+    /// The sum of what stacks leak or grow. Their intervals add as those of independent rates, each
+    /// side by itself (Zou and Donner 2008, Statistics in Medicine 27, 1693–1702).
     pub(super) fn add_up(
         &mut self,
         verdict: Verdict,

@@ -30,8 +30,9 @@ pub(super) fn origin(cohorts: &[Cohort], by: Weight, end: f64) -> Option<f64> {
 }
 
 /// When a busy beginning may have ended. Of all ways to cut the time in two, the one in which two
-/// steady rates explain the births best (a change point by maximum likelihood), and the two cuts
-/// after it, since intervals straddle; none if no cut leaves the first rate the higher one.
+/// steady rates explain the births best (a Poisson process's change point by maximum likelihood;
+/// Akman and Raftery 1986, Annals of Statistics 14, 1583–1590), and the two cuts after it, since
+/// intervals straddle; none if no cut leaves the first rate the higher one.
 pub(super) fn beginning_ends(cohorts: &[Cohort], by: Weight, origin: f64, end: f64) -> Vec<f64> {
     let total = sum(cohorts, |cohort| cohort.weight(by));
     let mut passed = 0.0;

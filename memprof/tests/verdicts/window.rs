@@ -25,12 +25,12 @@ fn hold(score: &Score) {
 
 #[test]
 fn the_goals_hold_at_60_intervals() {
-    hold(&score(0, samples_per_kind(40)));
+    hold(&score(0, samples_per_kind(100)));
 }
 
 #[test]
 fn the_goals_hold_with_ticks_finer_than_what_happens() {
-    hold(&score(3, samples_per_kind(20)));
+    hold(&score(3, samples_per_kind(50)));
 }
 
 #[test]
