@@ -16,6 +16,7 @@ use crate::{
     emit::count,
     kernel::{hijacked_return_address, may_be_trampoline},
     registers::{Entry, RETURN_SLOT, Registers},
+    trail::Trail,
     unwind::Walk,
     window::Window,
 };
@@ -70,6 +71,7 @@ pub struct Thread {
     /// Entries seen inside the pending call.
     nested: u64,
     pub walk: Walk,
+    pub trail: Trail,
     pub window: Window,
     /// The stack record that the walk of a stack fills: its head, then program counters.
     pub record: [u64; STACK_HEADER_WORDS + MAX_FRAMES],
