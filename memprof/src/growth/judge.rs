@@ -10,6 +10,7 @@ use super::projection;
 use super::rate::{self, Rate};
 use super::reasons::Teller;
 use super::series::Series;
+use super::severity::Severity;
 use super::shape;
 use super::ticks::Tick;
 use super::verdict::{Context, Judgement, Verdict};
@@ -43,7 +44,7 @@ const MOST_SURE: f64 = 0.9;
 impl Series {
     /// Whether this can be called a leak, or growing like one: whether enough is left of enough
     /// generations, and not only of long ago. Cheap enough to ask of every series before
-    /// [`judge`], which takes some 15 µs.
+    /// [`judge`], which takes some 15 to 40 µs.
     pub fn may_leak(&self, now: Tick) -> bool {
         let Some(history) = self.history() else {
             return false;
@@ -209,7 +210,7 @@ impl Judgement {
         self.seconds_to_limit = context
             .limit
             .and_then(|limit| projection::seconds_to(limit, mean));
-        self.severity = context.severity.of(left as u64, mean);
+        self.severity = Some(context.severity.of(left as u64, mean));
     }
 
     /// Names the course of the total.
@@ -217,6 +218,7 @@ impl Judgement {
         let teller = Teller::new(context, view);
         let Some(shape) = shape::of(&view.totals, view.falls, cohorts) else {
             self.verdict = Verdict::Stable;
+            self.severity = Some(Severity::None);
             self.confidence = Some(MOST_SURE);
             self.projected_24h = Some(view.outstanding as u64);
             self.reasons.push(teller.nothing_held());
@@ -228,6 +230,7 @@ impl Judgement {
             return;
         }
         self.verdict = shape.verdict;
+        self.severity = Some(Severity::None);
         self.confidence = Some(shape.confidence);
         self.reasons.insert(0, teller.shape(&shape));
         let held = match shape.verdict {

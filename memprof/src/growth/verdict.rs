@@ -78,8 +78,8 @@ pub struct Judgement {
     pub seconds_to_limit: Option<f64>,
     /// Bytes that a leak has left for good so far; of other growth, what is outstanding.
     pub left: Option<u64>,
-    /// How bad it is: none unless it is a leak or may be one.
-    pub severity: Severity,
+    /// How bad it is: [`Severity::None`] unless it is a leak or may be one.
+    pub severity: Option<Severity>,
     /// What led to the verdict, in plain sentences, the weightiest first.
     pub reasons: Vec<String>,
     /// Whether there was too little of it to be judged alone, though it may count in a sum.
@@ -100,7 +100,7 @@ impl Judgement {
             projected_24h: None,
             seconds_to_limit: None,
             left: None,
-            severity: Severity::None,
+            severity: None,
             reasons: vec![reason],
             sparse: true,
         }

@@ -81,8 +81,8 @@ fn rates_of_leaks_add_up_and_so_does_their_severity() {
     let (each, whole) = process.judge(None, &context());
     let sum: f64 = each.iter().filter_map(|judgement| judgement.rate).sum();
     assert!((whole.rate.expect("a rate") - sum).abs() < 1e-6 * sum);
-    assert_eq!(each[0].severity, Severity::Moderate);
-    assert_eq!(whole.severity, Severity::Severe);
+    assert_eq!(each[0].severity, Some(Severity::Moderate));
+    assert_eq!(whole.severity, Some(Severity::Severe));
 }
 
 #[test]
@@ -136,6 +136,7 @@ fn lost_frees_are_never_called_a_leak() {
     for judgement in each.iter().chain([&whole]) {
         assert_eq!(judgement.verdict, Verdict::InsufficientData);
         assert_eq!((judgement.rate, judgement.confidence), (None, None));
+        assert_eq!(judgement.severity, None);
         assert!(judgement.reasons[0].contains("3 frees were lost"));
     }
 }
