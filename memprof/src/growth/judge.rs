@@ -36,7 +36,7 @@ const LEVEL: f64 = 0.7;
 const GOES_ON: f64 = 0.5;
 /// … and is a leak's rather than just growth from these on: that it goes on and nothing is freed,
 /// and that, knowing stores, it is a leak.
-const STRONG: f64 = 0.75;
+pub(super) const STRONG: f64 = 0.75;
 const MIN_CONFIDENCE: f64 = 0.4;
 /// No verdict but a leak's is surer than this: the next minute may change it.
 const MOST_SURE: f64 = 0.9;
@@ -161,6 +161,7 @@ impl Judgement {
             teller.pace(generations),
             teller.rate(&rate),
         ];
+        self.strength = Some(strength);
         if strength >= STRONG && confidence >= MIN_CONFIDENCE {
             self.verdict = Verdict::Leak;
             self.confidence = Some(confidence);

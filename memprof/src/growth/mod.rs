@@ -41,7 +41,8 @@
 //! - `projection.rs`, `severity.rs`: where it leads, and how bad that is
 //! - `losses.rs`: whether the record is good enough
 //! - `reasons.rs`: why, in plain sentences
-//! - `verdict.rs`: what is said of growth; `judge.rs`: of a series; `whole.rs`: of many together
+//! - `verdict.rs`: what is said of growth; `judge.rs`: of a series; `whole.rs`: of many together, more
+//!   carefully the more there are
 
 mod ages;
 mod bins;

@@ -13,6 +13,10 @@ use crate::units::{format_count, format_rate, format_seconds, format_size, forma
 pub(super) const SCATTERED: &str =
     "many call paths leak a little each, none enough to be judged alone; together:";
 
+/// Too many stacks grow to trust the one that looks like a leak.
+pub(super) const BY_CHANCE: &str =
+    "of so many call paths that grow, one may look like a leak by chance";
+
 /// Some stacks have no history.
 pub(super) fn not_followed(stacks: usize) -> String {
     let stacks = format_count(stacks as u64);

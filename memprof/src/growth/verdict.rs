@@ -82,6 +82,9 @@ pub struct Judgement {
     pub severity: Option<Severity>,
     /// What led to the verdict, in plain sentences, the weightiest first.
     pub reasons: Vec<String>,
+    /// How strong the evidence is that it goes on and that nothing is freed, 0 to 1, whatever stores
+    /// there may be; `None` if it does not grow so.
+    pub(super) strength: Option<f64>,
     /// Whether there was too little of it to be judged alone, though it may count in a sum.
     pub sparse: bool,
 }
@@ -102,6 +105,7 @@ impl Judgement {
             left: None,
             severity: None,
             reasons: vec![reason],
+            strength: None,
             sparse: true,
         }
     }

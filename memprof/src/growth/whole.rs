@@ -1,11 +1,12 @@
 //! The verdict on a process, or on all of them: more than that of its worst stack.
 //!
+//! Of many stacks that grow, one may look like a leak by chance: the evidence has to be the stronger.
 //! A leak may be spread over many stacks, each with too little of it to be judged alone; the sum
 //! of those is judged like one stack. What stacks leak adds up. And resident memory that grows
 //! without blocks to explain it is no leak that a free could cure, but is told.
 
 use super::course::Course;
-use super::judge::{judge, unjudgeable};
+use super::judge::{STRONG, judge, unjudgeable};
 use super::reasons::{self, Teller};
 use super::series::Series;
 use super::ticks::Tick;
@@ -76,18 +77,19 @@ fn whole(
         judged.filter(move |stack| stack.1.verdict == verdict)
     };
     let leaking: Vec<&Judgement> = with(Verdict::Leak).map(|stack| stack.1).collect();
-    let growing: Vec<&Judgement> = with(Verdict::Growing).map(|stack| stack.1).collect();
-    let held_by_growing = with(Verdict::Growing)
-        .map(|stack| stack.0.outstanding_bytes())
-        .sum();
+    let growing = || with(Verdict::Growing).chain(with(Verdict::Leak));
+    let held_by_growing = growing().map(|stack| stack.0.outstanding_bytes()).sum();
+    let growing: Vec<&Judgement> = growing().map(|stack| stack.1).collect();
     let mut judgement = Judgement::measured(&view, context);
     let teller = Teller::new(context, &view);
-    if !leaking.is_empty() {
+    let surest = strongest(&growing);
+    if !leaking.is_empty() && surest >= STRONG {
         judgement.add_up(Verdict::Leak, &leaking, &view, context);
         judgement.reasons.push(teller.stacks("leak", &leaking));
         if let Some(worst) = worst(&leaking) {
             judgement.reasons.extend(worst.reasons.iter().cloned());
         }
+        judgement.confidence = judgement.confidence.map(|it| it.min(surest));
     } else if scattered.verdict == Verdict::Leak && scattered_matters {
         judgement.add_up(Verdict::Leak, &[&scattered], &view, context);
         judgement.reasons.push(reasons::SCATTERED.to_owned());
@@ -99,6 +101,9 @@ fn whole(
                 judgement.add_up(Verdict::Growing, &growing, &view, context);
             }
             judgement.reasons.push(teller.stacks("grow", &growing));
+            if !leaking.is_empty() {
+                judgement.reasons.push(reasons::BY_CHANCE.to_owned());
+            }
         }
     }
     let refused = stacks.iter().filter(|stack| stack.0.is_refused());
@@ -108,6 +113,17 @@ fn whole(
     }
     judgement.reasons.extend(unexplained(total, resident));
     judgement
+}
+
+/// The strength of the best evidence, given that the more stacks grow, the more likely it is that
+/// one of them looks like a leak by chance: the odds of each are divided by their number (Westfall,
+/// Johnson and Utts 1997, "A Bayesian perspective on the Bonferroni adjustment", Biometrika 84,
+/// 419–427).
+fn strongest(growing: &[&Judgement]) -> f64 {
+    let strengths = growing.iter().filter_map(|judgement| judgement.strength);
+    let most = strengths.fold(0.0, f64::max);
+    let others = growing.len() as f64 * (1.0 - most);
+    most / (most + others).max(f64::MIN_POSITIVE)
 }
 
 /// Whether there was too little of it to be judged alone, though it may count in a sum.

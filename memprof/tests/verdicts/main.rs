@@ -14,6 +14,7 @@ mod bounds;
 mod corpus;
 mod long_runs;
 mod merging;
+mod processes;
 mod score;
 mod sentences;
 mod short_runs;
