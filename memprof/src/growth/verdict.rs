@@ -68,7 +68,8 @@ pub struct Judgement {
     pub rate_ci95: Option<[f64; 2]>,
     /// The straight line through the total: bytes, seconds since the series began.
     pub line: Option<Line>,
-    /// Whether the judgement in common use would call it a leak: see [`line_rule`].
+    /// Whether the judgement in common use would call it a leak: see
+    /// [`line_rule`](super::line_rule).
     pub line_says_leak: bool,
     /// Theil and Sen's slope of the total, bytes per second, with the test of Mann and Kendall.
     pub trend: Option<Trend>,

@@ -5,10 +5,10 @@
 //! By default a small corpus, so that it takes seconds in a debug build. The figures of the whole:
 //!
 //! ```sh
-//! MEMPROF_CORPUS=200 cargo test --release -p memprof --test verdicts -- --nocapture --test-threads 1
+//! MEMPROF_CORPUS=120 cargo test --release -p memprof --test verdicts -- --nocapture --test-threads 1
 //! ```
 //!
-//! `MEMPROF_CORPUS_HALF=tuning` shows the half to tune on instead.
+//! (a multiple of 6, the lengths of intervals there are). `MEMPROF_CORPUS_HALF=tuning` shows the half to tune on instead.
 
 mod bounds;
 mod corpus;
