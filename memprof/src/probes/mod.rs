@@ -2,6 +2,7 @@
 
 pub mod offsets;
 pub mod emulation;
+pub mod cost;
 pub mod placement;
 pub mod plan;
 pub mod kernel_side;

@@ -15,6 +15,7 @@ mod formats;
 mod mappings;
 mod names;
 mod other_files;
+mod overhead;
 mod processes;
 mod real_programs;
 mod shim_agrees;
