@@ -8,7 +8,8 @@
 //! MEMPROF_CORPUS=120 cargo test --release -p memprof --test verdicts -- --nocapture --test-threads 1
 //! ```
 //!
-//! (a multiple of 6, the lengths of intervals there are). `MEMPROF_CORPUS_HALF=tuning` shows the half to tune on instead.
+//! A multiple of 6, as there are 6 lengths of intervals. `MEMPROF_CORPUS_HALF=tuning` shows the half
+//! to tune on instead.
 
 mod bounds;
 mod corpus;

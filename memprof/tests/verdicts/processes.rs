@@ -48,7 +48,7 @@ fn innocents(process: u64) -> Vec<(Kind, u64)> {
 
 #[test]
 fn many_innocent_stacks_do_not_make_a_leak_and_one_leak_among_them_is_found() {
-    let processes = samples_per_kind(100);
+    let processes = samples_per_kind(60);
     let leaks = half().leaks();
     let (mut false_alarms, mut sure, mut found) = (0, 0, 0);
     for process in 0..processes {
