@@ -90,6 +90,117 @@ pub const fn restarts(cookie: u64) -> bool {
     cookie >> RESTARTS_SHIFT & 1 != 0
 }
 
+/// Where a probe inside a function sits, and where the values are there.
+///
+/// | bits   | hold                                                              |
+/// |--------|-------------------------------------------------------------------|
+/// | 0..16  | bytes from the function's first instruction to the probe          |
+/// | 16..24 | words of 8 bytes between the stack pointer and the return address |
+/// | 24..29 | 1 + the word of the saved registers that holds the block          |
+/// | 29..34 | 1 + the word that holds the size; 0 where it was noted before     |
+/// | 34..39 | 1 + the word that the size is to be multiplied by; 0 for none     |
+/// | 40..49 | 1 + words from the stack pointer to where the caller's frame pointer was saved; 0 where it still is in its register |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InnerPlace {
+    /// Bytes from the function's first instruction to the probe.
+    pub offset: u16,
+    /// Words of 8 bytes between the stack pointer and the slot of the return address.
+    pub pushed_words: u8,
+    /// The word of the saved registers that holds the block's address.
+    pub result: u8,
+    /// Where the size is.
+    pub size: SizeAt,
+    /// Words of 8 bytes from the stack pointer to where the caller's frame pointer was saved;
+    /// `None` where it is in its register.
+    pub frame: Option<u8>,
+}
+
+/// Where the size of a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SizeAt {
+    /// In this word of the saved registers.
+    Word(u8),
+    /// It is the product of these two words, which does not overflow where there is a block.
+    Product(u8, u8),
+    /// Noted by a probe before.
+    Noted,
+}
+
+const WORD_BITS: u32 = 5;
+const WORD_MASK: u64 = (1 << WORD_BITS) - 1;
+const RESULT_SHIFT: u32 = PUSHED_SHIFT + PUSHED_BITS;
+const SIZE_SHIFT: u32 = RESULT_SHIFT + WORD_BITS;
+const FACTOR_SHIFT: u32 = SIZE_SHIFT + WORD_BITS;
+const FRAME_SHIFT: u32 = 40;
+const FRAME_MASK: u64 = (1 << 9) - 1;
+const _: () = assert!(FACTOR_SHIFT + WORD_BITS <= FRAME_SHIFT);
+
+impl InnerPlace {
+    /// The cookie that says so; `None` if a word is out of range.
+    pub const fn pack(self) -> Option<u64> {
+        let (size, factor) = match self.size {
+            SizeAt::Word(word) => (word.saturating_add(1), 0),
+            SizeAt::Product(word, factor) => (word.saturating_add(1), factor.saturating_add(1)),
+            SizeAt::Noted => (0, 0),
+        };
+        let most = MAX_SAVED_WORDS + 1;
+        if self.result > MAX_SAVED_WORDS || size > most || factor > most {
+            return None;
+        }
+        let frame = match self.frame {
+            Some(words) => words as u64 + 1,
+            None => 0,
+        };
+        Some(
+            self.offset as u64
+                | (self.pushed_words as u64) << PUSHED_SHIFT
+                | (self.result as u64 + 1) << RESULT_SHIFT
+                | (size as u64) << SIZE_SHIFT
+                | (factor as u64) << FACTOR_SHIFT
+                | frame << FRAME_SHIFT,
+        )
+    }
+}
+
+const fn saved_word(cookie: u64, shift: u32) -> Option<u64> {
+    let word = cookie >> shift & WORD_MASK;
+    if word == 0 {
+        None
+    } else {
+        Some((word - 1) * 8)
+    }
+}
+
+/// Bytes from the start of the saved registers to the block's address.
+#[inline(always)]
+pub const fn inner_result(cookie: u64) -> Option<u64> {
+    saved_word(cookie, RESULT_SHIFT)
+}
+
+/// Bytes from the start of the saved registers to the size, or to its first factor; `None` where
+/// it was noted.
+#[inline(always)]
+pub const fn inner_size(cookie: u64) -> Option<u64> {
+    saved_word(cookie, SIZE_SHIFT)
+}
+
+/// Bytes from the start of the saved registers to what the size is to be multiplied by.
+#[inline(always)]
+pub const fn inner_factor(cookie: u64) -> Option<u64> {
+    saved_word(cookie, FACTOR_SHIFT)
+}
+
+/// Bytes from the stack pointer to the caller's frame pointer; `None` where it is in its register.
+#[inline(always)]
+pub const fn inner_frame(cookie: u64) -> Option<u64> {
+    let words = cookie >> FRAME_SHIFT & FRAME_MASK;
+    if words == 0 {
+        None
+    } else {
+        Some((words - 1) * 8)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +247,57 @@ mod tests {
         let place = EntryPlace {
             arguments: [None, Some(MAX_SAVED_WORDS + 1), None],
             ..EntryPlace::default()
+        };
+        assert_eq!(place.pack(), None);
+    }
+
+    #[test]
+    fn an_inner_place_is_read_back() {
+        let sizes = [
+            SizeAt::Word(0),
+            SizeAt::Word(MAX_SAVED_WORDS),
+            SizeAt::Product(3, 14),
+            SizeAt::Noted,
+        ];
+        for size in sizes {
+            for (frame, result) in [(None, 10), (Some(0), 0), (Some(u8::MAX), MAX_SAVED_WORDS)] {
+                let place = InnerPlace {
+                    offset: 0x157,
+                    pushed_words: u8::MAX,
+                    result,
+                    size,
+                    frame,
+                };
+                let cookie = place.pack().expect("in range");
+                assert_eq!(offset(cookie), 0x157);
+                assert_eq!(pushed_bytes(cookie), 255 * 8);
+                assert_eq!(inner_result(cookie), Some(u64::from(result) * 8));
+                assert_eq!(inner_frame(cookie), frame.map(|words| u64::from(words) * 8));
+                let (word, factor) = match size {
+                    SizeAt::Word(word) => (Some(word), None),
+                    SizeAt::Product(word, factor) => (Some(word), Some(factor)),
+                    SizeAt::Noted => (None, None),
+                };
+                assert_eq!(inner_size(cookie), word.map(|word| u64::from(word) * 8));
+                assert_eq!(inner_factor(cookie), factor.map(|word| u64::from(word) * 8));
+            }
+        }
+    }
+
+    #[test]
+    fn an_inner_place_beyond_the_saved_registers_is_refused() {
+        let place = InnerPlace {
+            offset: 0,
+            pushed_words: 0,
+            result: MAX_SAVED_WORDS + 1,
+            size: SizeAt::Noted,
+            frame: None,
+        };
+        assert_eq!(place.pack(), None);
+        let place = InnerPlace {
+            result: 0,
+            size: SizeAt::Product(0, MAX_SAVED_WORDS + 1),
+            ..place
         };
         assert_eq!(place.pack(), None);
     }

@@ -12,7 +12,7 @@ use anyhow::Result;
 use super::{
     emulation::Emulated,
     kernel_side::{KernelSide, Scope},
-    placement::{Code, MAX_INSTRUCTION_BYTES, place_entry},
+    placement::place_entry,
     plan::{Definition, Plan, plan, wanted_symbols},
 };
 use crate::{
@@ -164,13 +164,6 @@ fn plan_file(file: &File, reader: &ElfReader<'_>, emulated: Emulated) -> Option<
     plan(&definitions, |function| {
         place_entry(&code, function, emulated)
     })
-}
-
-/// The code of a file by file offset: within a segment, jumps keep their distances.
-impl Code for ElfCode<'_> {
-    fn fetch(&self, address: u64, into: &mut [u8; MAX_INSTRUCTION_BYTES]) -> usize {
-        self.read(address, into)
-    }
 }
 
 /// The loader of older C libraries defines a `malloc` of its own, for itself alone.

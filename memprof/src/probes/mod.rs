@@ -3,6 +3,8 @@
 pub mod offsets;
 pub mod emulation;
 pub mod placement;
+pub mod inner;
+pub mod library;
 pub mod plan;
 pub mod kernel_side;
 pub mod attach;

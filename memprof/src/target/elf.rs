@@ -6,6 +6,7 @@
 
 mod bounded;
 mod code;
+mod relocations;
 mod symbol_table;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use object::read::{ReadCache, ReadRef};
 
 use self::bounded::{Bounded, Pread};
 pub use self::code::{ElfCode, MAX_CODE_PAGES};
+pub use self::relocations::{MAX_RELOCATIONS, ResolvedWord};
 use self::symbol_table::Search;
 pub use self::unwind_section::{MAX_UNWIND_BYTES, UnwindSection, unwind_section_of_image};
 
@@ -244,6 +246,13 @@ impl<'file> ElfReader<'file> {
     pub fn debug_frame(&self) -> Result<Option<&[u8]>, ElfError> {
         let (header, data) = self.header()?;
         unwind_section::debug_frame(header, data)
+    }
+
+    /// The words that the loader fills with what a resolver returns, of an x86-64 file.
+    pub fn resolved_words(&self) -> Result<Vec<ResolvedWord>, ElfError> {
+        let (header, data) = self.header()?;
+        let sections = self.sections(header, data)?;
+        relocations::resolved_words(&sections, data)
     }
 
     fn header(&self) -> Result<(&Header, Bounded<'_, 'file>), ElfError> {
