@@ -47,17 +47,20 @@ pub const MAX_PROCESSES: u32 = 16 * 1024;
 pub const MAX_THREADS: u32 = 64 * 1024;
 /// Stacks that the kernel side remembers as sent; the oldest is forgotten, and sent again.
 pub const MAX_SENT_STACKS: u32 = 256 * 1024;
+/// Stacks that each CPU remembers as sent, in front of that table; a power of two.
+pub const LATELY_SENT_ENTRIES: u32 = 4 * 1024;
 /// CPUs, and so rings for the frequent records.
 pub const MAX_RINGS: u32 = 512;
 /// Bytes of the ring for the rare records.
 pub const RARE_RING_BYTES: u32 = 4 << 20;
 /// Bytes of the ring for copies of stacks; some 250 find room.
 pub const COPY_RING_BYTES: u32 = 4 << 20;
-/// Nanoseconds in which at most [`COPIES_PER_PERIOD`] stacks are copied.
-pub const COPY_PERIOD_NS: u64 = 100_000_000;
-/// Stacks that are copied in a period, over all CPUs: what the collector unwinds with less than a
-/// tenth of a CPU, and what costs the target less than a hundredth of one.
-pub const COPIES_PER_PERIOD: u64 = 128;
+/// Stacks that may be copied at once, over all CPUs, when none was for a while: what is loaded at a
+/// program's start makes thousands of stacks before its tables are in.
+pub const COPY_BURST: u64 = 4096;
+/// Nanoseconds in which one more copy is saved up for: in the long run a copy each, which costs the
+/// target some 3 µs and the collector some 10 to 20.
+pub const COPY_PERIOD_NS: u64 = 1_000_000;
 /// How far above the call a walk may break down for the copy to begin at the call.
 pub const COPY_REACH: u64 = 8 << 10;
 /// Broken walks whose depths are told apart; the oldest is forgotten, and begins anew.

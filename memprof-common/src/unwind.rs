@@ -8,7 +8,8 @@
 //! | chunks   | a chunk's number          | [`Chunk`]           |
 //!
 //! An `exe` is an executable's number, from 1 up, given by the collector and shared by all the
-//! processes that run it; 0 stands for code without tables. A `pc` in the tables is relative to
+//! processes that run it; 0 stands for code without tables, [`PENDING_EXE`] for code whose tables
+//! are not there yet. A `pc` in the tables is relative to
 //! the lowest address of the executable's image and has 32 bits. A lookup goes down the table:
 //! the mapping of the address gives the executable and the bias, the page of 64 KiB gives at most
 //! [`PAGE_CHUNKS`] chunks, the chunk gives the last row at or below the pc. Pages without rules
@@ -108,6 +109,8 @@ pub const NO_RULE: u32 = RuleKind::None as u32;
 pub const END_RULE: u32 = RuleKind::End as u32;
 /// The rule of a signal trampoline.
 pub const SIGNAL_RULE: u32 = RuleKind::Signal as u32;
+/// A rule that leads nowhere, since no frame is empty: the walk ends, and its stack is cut short.
+pub const NOWHERE_RULE: u32 = RuleKind::Rsp as u32;
 /// The rule of code without tables.
 pub const FRAME_POINTER_RULE: u32 = RuleKind::FramePointer as u32;
 
@@ -246,8 +249,8 @@ pub const fn unsupported_reason(rule: u32) -> u32 {
 pub const CHUNK_ROWS: usize = 512;
 /// Chunks of one segment, the array that is made at a time when more are needed.
 pub const SEGMENT_CHUNKS: u32 = 512;
-/// Segments at the most: 2 GiB of tables.
-pub const MAX_SEGMENTS: u32 = 1024;
+/// Segments at the most: 256 MiB of tables.
+pub const MAX_SEGMENTS: u32 = 128;
 /// The most chunks that hold the rows of one page.
 pub const PAGE_CHUNKS: usize = 16;
 /// Bits of a pc below its page's number: a page is 64 KiB of code.
@@ -261,6 +264,8 @@ pub const PC_PADDING: u32 = u32::MAX;
 pub const START_PADDING: u64 = 1 << 62;
 /// The executable number of code without tables.
 pub const NO_EXE: u32 = 0;
+/// The executable number of code whose tables are on their way: nothing is to be guessed.
+pub const PENDING_EXE: u32 = u32::MAX;
 
 /// Rows of unwind information, sorted by pc. `rule[i]` holds from `pc[i]` to the next row.
 #[repr(C)]
@@ -298,7 +303,7 @@ pub struct ProcessMappings {
     pub end: [u64; MAX_MAPPINGS],
     /// What to subtract from an address to get the pc in the executable's tables (wrapping).
     pub bias: [u64; MAX_MAPPINGS],
-    /// The executables' numbers, [`NO_EXE`] for code without tables.
+    /// The executables' numbers, [`NO_EXE`] and [`PENDING_EXE`] for code without tables.
     pub exe: [u32; MAX_MAPPINGS],
 }
 

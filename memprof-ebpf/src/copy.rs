@@ -7,7 +7,7 @@
 use core::intrinsics::{AtomicOrdering::SeqCst, atomic_xadd};
 
 use aya_ebpf::{
-    bindings::{BPF_RB_NO_WAKEUP, pt_regs},
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, pt_regs},
     helpers::generated::bpf_probe_read_user,
 };
 use memprof_common::{
@@ -16,7 +16,7 @@ use memprof_common::{
         CopiedRegisters, RareWords, STACK_COPY_HEADER_WORDS, STACK_COPY_PAGES, STACK_COPY_WORDS,
         STACK_PAGE_BYTES, pack_stack_copy_head,
     },
-    settings::{COPIES_PER_PERIOD, COPY_PERIOD_NS, COPY_REACH},
+    settings::{COPY_BURST, COPY_PERIOD_NS, COPY_REACH, COPY_RING_BYTES},
 };
 
 use crate::{
@@ -26,12 +26,13 @@ use crate::{
     unwind::Walk,
 };
 
-/// What was spent of the copies of a period.
+/// How many copies may be made.
 #[repr(C)]
 pub struct Budget {
-    /// The period's number since boot.
+    /// When copies were saved up last: a period's number since boot.
     period: u64,
-    copies: u64,
+    /// Copies that may be made; below 0 if several CPUs made the last one.
+    copies: i64,
 }
 
 /// Copies the stack on which `walk` broke down after an allocator's return with `regs`.
@@ -91,23 +92,41 @@ pub fn send_copy(space: u32, walk: &Walk, regs: *const pt_regs, id: u64) {
             reserved: 0,
         };
     }
-    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    entry.submit(u64::from(if is_half_full() {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    }));
 }
 
-/// Whether a copy is still to be had in the period of `time`. CPUs that begin a period at once may
-/// have a few too many.
+/// Whether the ring of copies holds half of what it can, up to one copy more: woken once, the
+/// reader comes before it is full.
+#[inline(always)]
+fn is_half_full() -> bool {
+    let waiting = COPIES.query(u64::from(BPF_RB_AVAIL_DATA));
+    waiting.wrapping_sub(u64::from(COPY_RING_BYTES / 2)) < 8 * STACK_COPY_WORDS as u64
+}
+
+/// Takes a copy from the budget, if there is one. CPUs that come at once may save up the same
+/// period twice.
 #[inline(always)]
 fn spend(time: u64) -> bool {
     let Some(budget) = COPY_BUDGET.get_ptr_mut(0) else {
         return false;
     };
     let period = time / COPY_PERIOD_NS;
-    // SAFETY: a live map value; the count is added to by one atomic instruction.
+    // SAFETY: a live map value; copies are taken by one atomic instruction.
     unsafe {
-        if (*budget).period != period {
+        let passed = period.wrapping_sub((*budget).period);
+        // A CPU whose clock is behind another's saves up nothing.
+        if passed != 0 && passed < u64::MAX / 2 {
             (*budget).period = period;
-            (*budget).copies = 0;
+            let left = (*budget).copies.max(0) as u64;
+            (*budget).copies = (left + passed).min(COPY_BURST) as i64;
         }
-        atomic_xadd::<u64, u64, { SeqCst }>(&raw mut (*budget).copies, 1) < COPIES_PER_PERIOD
+        if (*budget).copies <= 0 {
+            return false;
+        }
+        atomic_xadd::<i64, i64, { SeqCst }>(&raw mut (*budget).copies, -1) > 0
     }
 }

@@ -8,8 +8,9 @@ use aya_ebpf::{
 use memprof_common::{
     counters::Counters,
     settings::{
-        COPY_RING_BYTES, FollowedProcess, MAX_BROKEN_WALKS, MAX_PAGES, MAX_PROCESSES, MAX_RINGS,
-        MAX_SENT_STACKS, MAX_THREADS, RARE_RING_BYTES, RULE_CACHE_ENTRIES,
+        COPY_RING_BYTES, FollowedProcess, LATELY_SENT_ENTRIES, MAX_BROKEN_WALKS, MAX_PAGES,
+        MAX_PROCESSES, MAX_RINGS, MAX_SENT_STACKS, MAX_THREADS, RARE_RING_BYTES,
+        RULE_CACHE_ENTRIES,
     },
     unwind::{Chunk, MAX_SEGMENTS, Page, ProcessMappings, SEGMENT_CHUNKS},
 };
@@ -53,6 +54,10 @@ pub static BROKEN_WALKS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(MAX
 /// Copies made lately.
 #[map]
 pub static COPY_BUDGET: Array<Budget> = Array::with_max_entries(1, 0);
+
+/// Those of them that a CPU has met lately, by their low bits.
+#[map]
+pub static LATELY_SENT: PerCpuArray<u64> = PerCpuArray::with_max_entries(LATELY_SENT_ENTRIES, 0);
 
 /// Work and losses, per CPU.
 #[map]

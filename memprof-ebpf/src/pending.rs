@@ -14,9 +14,7 @@ use memprof_common::{
 
 use crate::{
     emit::count,
-    filter::Caller,
     kernel::{hijacked_return_address, may_be_trampoline},
-    maps::{NEW_THREAD, THREADS},
     registers::{Entry, RETURN_SLOT, Registers},
     unwind::Walk,
     window::Window,
@@ -63,6 +61,8 @@ const MAX_FREE_CHAIN: usize = 4;
 /// What is remembered of a thread.
 #[repr(C)]
 pub struct Thread {
+    /// The address space that it lives in.
+    pub space: u32,
     pub pending: PendingCall,
     freed: FreeChain,
     /// Whether a free has jumped back to its own start.
@@ -73,23 +73,6 @@ pub struct Thread {
     pub window: Window,
     /// The stack record that the walk of a stack fills: its head, then program counters.
     pub record: [u64; STACK_HEADER_WORDS + MAX_FRAMES],
-}
-
-/// The entry of the calling thread, made on its first call.
-///
-/// A raw pointer: programs of one thread never run at once, but a reference held across helper
-/// calls would promise the compiler more than that.
-#[inline(always)]
-pub fn thread_of(caller: Caller) -> Option<*mut Thread> {
-    if let Some(thread) = THREADS.get_ptr_mut(caller.tid) {
-        return Some(thread);
-    }
-    let new = NEW_THREAD.get(0)?;
-    if THREADS.insert(caller.tid, new, 0).is_err() {
-        count(Counter::UntrackedThreads);
-        return None;
-    }
-    THREADS.get_ptr_mut(caller.tid)
 }
 
 /// Whether a call at `stack` is made by the thread's pending call, which goes on then. A pending

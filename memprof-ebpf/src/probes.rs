@@ -13,10 +13,7 @@ use memprof_common::{
 use crate::{
     emit::{count, now, send},
     filter::{Caller, caller},
-    maps::THREADS,
-    pending::{
-        PendingCall, RESULT_IN_REGISTER, begin, finish, is_inner_free, is_nested, thread_of,
-    },
+    pending::{PendingCall, RESULT_IN_REGISTER, begin, finish, is_inner_free, is_nested},
     registers::{Entry, Registers},
     stack::stack_id,
 };
@@ -124,9 +121,10 @@ fn product(count: u64, size: u64) -> u64 {
 #[inline(always)]
 fn enter(ctx: &ProbeContext, request: impl FnOnce(&Entry<'_>) -> Request) -> u32 {
     let Some(caller) = caller() else { return 0 };
-    let Some(thread) = thread_of(caller) else {
+    let thread = caller.thread;
+    if thread.is_null() {
         return 0;
-    };
+    }
     let call = Entry::of(ctx);
     if is_nested(thread, call.return_slot) {
         return 0;
@@ -156,7 +154,8 @@ fn free(ctx: &ProbeContext) -> Option<()> {
         return None;
     }
     let caller = caller()?;
-    if let Some(thread) = thread_of(caller)
+    let thread = caller.thread;
+    if !thread.is_null()
         && (is_nested(thread, call.return_slot) || is_inner_free(thread, address, &call))
     {
         return None;
@@ -168,7 +167,10 @@ fn free(ctx: &ProbeContext) -> Option<()> {
 #[inline(always)]
 fn returned(ctx: &RetProbeContext) -> Option<()> {
     let caller = caller()?;
-    let thread = THREADS.get_ptr_mut(caller.tid)?;
+    let thread = caller.thread;
+    if thread.is_null() {
+        return None;
+    }
     let registers = Registers::of(ctx.regs);
     let call = finish(thread, registers)?;
     let address = result(ctx, &call)?;

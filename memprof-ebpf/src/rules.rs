@@ -3,8 +3,8 @@
 use memprof_common::{
     settings::RULE_CACHE_ENTRIES,
     unwind::{
-        FRAME_POINTER_RULE, NO_EXE, NO_RULE, ProcessMappings, SEGMENT_CHUNKS,
-        last_address_at_or_below, last_at_or_below, page_key,
+        FRAME_POINTER_RULE, NO_EXE, NO_RULE, NOWHERE_RULE, PENDING_EXE, ProcessMappings,
+        SEGMENT_CHUNKS, last_address_at_or_below, last_at_or_below, page_key,
     },
 };
 
@@ -62,6 +62,9 @@ fn look_up(mappings: *const ProcessMappings, pc: u64) -> u32 {
     let exe = mappings.exe[index];
     if exe == NO_EXE {
         return FRAME_POINTER_RULE;
+    }
+    if exe == PENDING_EXE {
+        return NOWHERE_RULE;
     }
     let relative = pc.wrapping_sub(mappings.bias[index]);
     let Some(page) = PAGES.get_ptr(page_key(exe, relative)) else {

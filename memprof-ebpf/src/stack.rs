@@ -1,7 +1,7 @@
 //! From a walk to a stack id: the program counters go to the collector once, when the id is new.
 //!
 //! A walk that broke down knows only the inner part of its stack, and many stacks may have that
-//! part in common. They are told apart by depth: where the walk broke down, measured from the
+//! part in common. They are told apart by depth: where on the stack the walk broke down, from the
 //! thread pointer, which is as far from the first frame in every thread that the C library
 //! starts. The collector is sent a copy of such a stack and may find the rest of it there. Two
 //! ways into the same code that come to the same depth still share an id; so the stack is copied
@@ -15,14 +15,14 @@ use aya_ebpf::{
 use memprof_common::{
     counters::Counter,
     event::{MAX_FRAMES, STACK_HEADER_WORDS, StackEnd, mix, pack_stack_head},
-    settings::MAX_WALK_DEPTHS,
+    settings::{LATELY_SENT_ENTRIES, MAX_WALK_DEPTHS},
 };
 
 use crate::{
     copy::send_copy,
     emit::count,
     kernel::thread_pointer,
-    maps::{BROKEN_WALKS, RARE, SENT_STACKS},
+    maps::{BROKEN_WALKS, LATELY_SENT, RARE, SENT_STACKS},
     pending::Thread,
     registers::Registers,
     unwind::{Walk, walk},
@@ -43,10 +43,31 @@ pub fn stack_id(
     if walk.end == StackEnd::Broken as u64 {
         return broken_stack_id(thread, space, &walk, regs, time);
     }
-    if SENT_STACKS.get_ptr(walk.hash).is_none() {
-        send_stack(thread, space, &walk, walk.hash, time);
+    if !was_sent_lately(walk.hash)
+        && (SENT_STACKS.get_ptr(walk.hash).is_some()
+            || send_stack(thread, space, &walk, walk.hash, time))
+    {
+        remember_sent(walk.hash);
     }
     walk.hash
+}
+
+/// Whether this CPU has found `id` among the sent stacks: a word of an array costs a tenth of a
+/// look-up there.
+#[inline(always)]
+fn was_sent_lately(id: u64) -> bool {
+    // SAFETY: a live map value, read as one word.
+    LATELY_SENT
+        .get_ptr(id as u32 & (LATELY_SENT_ENTRIES - 1))
+        .is_some_and(|sent| unsafe { sent.read_volatile() } == id)
+}
+
+#[inline(always)]
+fn remember_sent(id: u64) {
+    if let Some(sent) = LATELY_SENT.get_ptr_mut(id as u32 & (LATELY_SENT_ENTRIES - 1)) {
+        // SAFETY: a live map value, written as one word.
+        unsafe { sent.write_volatile(id) };
+    }
 }
 
 #[inline(always)]
@@ -57,7 +78,13 @@ fn broken_stack_id(
     regs: *const pt_regs,
     time: u64,
 ) -> u64 {
-    let id = mix(walk.hash, walk.stack.wrapping_sub(thread_pointer()));
+    // A step by frame pointer may have led anywhere; where the call was made is sure.
+    let place = if walk.by_frame_pointer == 0 {
+        walk.stack
+    } else {
+        Registers::of(regs).stack
+    };
+    let id = mix(walk.hash, place.wrapping_sub(thread_pointer()));
     if let Some(uses) = SENT_STACKS.get_ptr_mut(id) {
         // SAFETY: a live map value. Uses on two CPUs at once may count as one.
         let now = unsafe {

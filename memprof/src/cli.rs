@@ -1,6 +1,6 @@
 //! The command line as users type it. `config` turns it into what the session needs.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -78,6 +78,11 @@ pub struct TraceArgs {
     /// match the whole name, else a part of it is enough; may be given several times
     #[arg(long, value_name = "PATTERN")]
     pub skip: Vec<String>,
+
+    /// Look for separate debug files here too, before /usr/lib/debug: DIR/.build-id/xx/yyyy.debug
+    /// and DIR/PATH/NAME.debug; may be given several times
+    #[arg(long, value_name = "DIR")]
+    pub debug_dir: Vec<PathBuf>,
 
     /// Format of the report: text, json, jsonl or folded
     #[arg(long, value_name = "FORMAT", default_value = "text")]

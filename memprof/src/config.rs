@@ -42,6 +42,8 @@ pub struct TraceConfig {
     pub filter: ShownFilter,
     /// Frames to pass over when naming the guilty line.
     pub skip: Vec<String>,
+    /// More directories with separate debug files.
+    pub debug_dirs: Vec<PathBuf>,
     /// Format of the report.
     pub format: Format,
     /// Where it goes.
@@ -147,6 +149,7 @@ impl TraceConfig {
                 args.max_size.as_deref(),
             )?,
             skip: args.skip,
+            debug_dirs: directories(args.debug_dir)?,
             format: args
                 .format
                 .parse()
@@ -252,6 +255,17 @@ fn filter(
     Ok(filter)
 }
 
+fn directories(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
+    for path in &paths {
+        if !path.is_dir() {
+            return Err(bad_input!(
+                "--debug-dir {path:?} is no directory: give one that holds debug files"
+            ));
+        }
+    }
+    Ok(paths)
+}
+
 fn destination(path: OsString) -> Destination {
     if path == OsStr::new("-") {
         Destination::StandardOutput
@@ -299,6 +313,13 @@ mod tests {
     }
 
     #[test]
+    fn debug_directories_stand_in_the_order_given() {
+        let config = config(&["--pid", "7", "--debug-dir", "/usr", "--debug-dir", "/tmp"]);
+        let expected = [PathBuf::from("/usr"), PathBuf::from("/tmp")];
+        assert_eq!(config.unwrap().debug_dirs, expected);
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_in_one_line() {
         assert!(refusal(&[]).contains("nothing to trace"));
         assert!(refusal(&["--pid", "1", "--", "ls"]).contains("two kinds"));
@@ -313,6 +334,8 @@ mod tests {
         assert!(refusal(&["--pid", "1", "--format", "svg"]).contains("folded"));
         assert!(refusal(&["--pid", "1", "--user", "nobody"]).contains("--user"));
         assert!(refusal(&["--pid", "1", "--exit-status", "child"]).contains("COMMAND"));
+        assert!(refusal(&["--pid", "1", "--debug-dir", "/no/such"]).contains("no directory"));
+        assert!(refusal(&["--pid", "1", "--debug-dir", "/etc/passwd"]).contains("no directory"));
         let both = ["--pid", "1", "--min-size", "2K", "--max-size", "1K"];
         assert!(refusal(&both).contains("no block"));
     }

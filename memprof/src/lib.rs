@@ -4,6 +4,7 @@
 pub mod failure;
 pub mod units;
 pub mod identity;
+pub mod priority;
 pub mod target;
 pub mod unwind;
 pub mod probes;

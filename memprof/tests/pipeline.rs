@@ -6,6 +6,7 @@ use memprof::pipeline::{
     Counts, Limits, Pipeline, ProcessTotals, ShownFilter, SiteSnapshot, Summary,
 };
 use memprof::stacks::SiteTotals;
+use memprof_common::event::whole_stack_id;
 
 const A: StackId = StackId(0xa);
 const B: StackId = StackId(0xb);
@@ -376,6 +377,70 @@ fn stacks_are_known_awaited_or_at_fault() {
     let stacks = script.pipeline.stacks();
     assert_eq!((stacks.awaited(), stacks.truncated()), (1, 1));
     assert!(stacks.get(A).is_some() && stacks.get(B).is_none());
+}
+
+/// A broken stack, told from others by more than its program counters.
+fn broken(id: StackId, pcs: &[u64]) -> What {
+    What::Stack(Box::new(RawStack {
+        id,
+        end: StackEnd::Broken,
+        by_frame_pointer: false,
+        pcs: pcs.to_vec(),
+    }))
+}
+
+#[test]
+fn stacks_with_the_same_frames_are_one_row_whatever_their_ids() {
+    let mut script = Script::new();
+    let whole = StackId(whole_stack_id(PARENT.0, &[10, 20, 30, 40]));
+    // The first has blocks before it is known that it is the last one.
+    script.alloc(PARENT, 0x1000, 1, A);
+    script.alloc(PARENT, 0x2000, 2, B);
+    script.alloc(PARENT, 0x3000, 4, whole);
+    script.alloc(PARENT, 0x4000, 8, StackId(7));
+    script.alloc(PARENT, 0x5000, 16, StackId(8));
+    script.alloc(CHILD, 0x5000, 32, A);
+    for id in [A, B, StackId(7), StackId(8)] {
+        script.apply(PARENT, broken(id, &[10, 20]));
+    }
+    let raw = RawStack {
+        id: whole,
+        end: StackEnd::Complete,
+        by_frame_pointer: false,
+        pcs: vec![10, 20, 30, 40],
+    };
+    script.apply(PARENT, What::Stack(Box::new(raw)));
+    let rows = |script: &Script| -> Vec<_> {
+        let snapshot = script.pipeline.snapshot(1000, &ShownFilter::default());
+        let rows = snapshot.sites.iter();
+        rows.map(|row| (row.space, row.stack, row.shown_bytes, row.shown_count))
+            .collect()
+    };
+    // Broken at different depths, they look the same.
+    assert_eq!(
+        rows(&script),
+        [
+            (PARENT, Some(A), 1 + 2 + 8 + 16, 4),
+            (PARENT, Some(whole), 4, 1),
+            (CHILD, Some(A), 32, 1),
+        ]
+    );
+    for id in [A, B] {
+        let pcs = [10, 20, 30, 40];
+        script.pipeline.continue_stack(id, &pcs, StackEnd::Complete);
+    }
+    script
+        .pipeline
+        .continue_stack(StackId(7), &[10, 20, 31], StackEnd::Complete);
+    assert_eq!(
+        rows(&script),
+        [
+            (PARENT, Some(A), 1 + 2 + 4, 3),
+            (PARENT, Some(StackId(7)), 8, 1),
+            (PARENT, Some(StackId(8)), 16, 1),
+            (CHILD, Some(A), 32, 1),
+        ]
+    );
 }
 
 #[test]

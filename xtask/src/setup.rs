@@ -16,10 +16,13 @@ const RUST_PACKAGES_LLVM: u32 = 22;
 /// The major versions of LLVM that bpf-linker 0.13 can be built against.
 const LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 
-/// What the tests run, and the Debian package that it is in.
-const TEST_PROGRAMS: [(&str, &str); 6] = [
+/// What the tests run, and the Debian package that it is in. A name without a directory may be
+/// anywhere on the search path.
+const TEST_PROGRAMS: [(&str, &str); 8] = [
     ("/usr/bin/gcc", "gcc"),
     ("/usr/bin/g++", "g++"),
+    ("xz", "xz-utils"),
+    ("node", "nodejs"),
     ("/usr/bin/sqlite3", "sqlite3"),
     ("/usr/bin/python3", "python3"),
     ("/usr/bin/redis-server", "redis-server"),
@@ -173,11 +176,14 @@ fn llvm_is_here(major: u32) -> bool {
 
 /// The programs that the end-to-end tests run.
 pub(crate) fn test_programs() -> Result<()> {
-    let missing: Vec<&str> = TEST_PROGRAMS
+    let mut missing: Vec<&str> = TEST_PROGRAMS
         .iter()
-        .filter(|(program, _)| !Path::new(program).is_file())
+        .filter(|(program, _)| !is_installed(program))
         .map(|(_, package)| *package)
         .collect();
+    if !some_llc_is_here() {
+        missing.push("llvm");
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -185,6 +191,24 @@ pub(crate) fn test_programs() -> Result<()> {
         bail!("the tests need {}: install them first", missing.join(", "));
     }
     apt::install(&missing, "the end-to-end tests")
+}
+
+fn is_installed(program: &str) -> bool {
+    match Path::new(program).is_absolute() {
+        true => Path::new(program).is_file(),
+        false => shell::find_program(program).is_some(),
+    }
+}
+
+/// LLVM's compiler, of any version: the tests' largest program, and mostly here with the LLVM that
+/// building takes.
+fn some_llc_is_here() -> bool {
+    fs::read_dir("/usr/lib").is_ok_and(|entries| {
+        entries.flatten().any(|entry| {
+            let is_llvm = entry.file_name().to_string_lossy().starts_with("llvm-");
+            is_llvm && entry.path().join("bin/llc").is_file()
+        })
+    })
 }
 
 /// The allocators that the end-to-end tests trace, where they can be had.

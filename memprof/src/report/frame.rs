@@ -17,12 +17,17 @@ pub struct Frame {
     /// The directory of `file`, as the compiler knew it.
     #[serde(default)]
     pub directory: Option<String>,
-    /// The path of the mapped file that holds the code.
+    /// The path of the mapped file that holds the code; `[vdso]`, or `[jit]` for a function that
+    /// was made at run time.
     pub module: Option<String>,
     /// Where the code was in the process.
     pub address: Option<HexAddress>,
     /// Where the code is in `module`: an offset in the file.
     pub offset: Option<HexAddress>,
+    /// What a symbolizer (`addr2line`, `llvm-symbolizer`) takes, given `module`: the virtual
+    /// address before relocation, of the call where `address` is the one to which it returns.
+    #[serde(default)]
+    pub elf_address: Option<HexAddress>,
     /// The build id of `module`, in hexadecimal.
     pub build_id: Option<String>,
     /// Whether this function exists only inlined into the next frame.

@@ -4,7 +4,10 @@ use std::collections::HashSet;
 
 use memprof_common::counters::{Counter, Counters};
 
-use super::collector::{Followed, State};
+use super::{
+    collector::{Followed, State},
+    notes,
+};
 use crate::{
     config::Sort,
     identity::Nanoseconds,
@@ -70,7 +73,7 @@ pub fn extract(
     Extract {
         summary: state.pipeline.summary(),
         sites,
-        modules: state.spaces.modules().clone(),
+        modules: state.code.modules().clone(),
         processes: state.processes.clone(),
         by_process: by_process(state),
         quality: quality(state, counters),
@@ -160,6 +163,7 @@ fn quality(state: &State, counters: &Counters) -> Quality {
             probe_hits: Some(counters[Counter::ProbeHits as usize]),
             ..Overhead::default()
         },
+        notes: notes::of_code(&state.code),
         ..Quality::default()
     }
 }
@@ -238,6 +242,7 @@ fn report_frame(frame: &NamedFrame, modules: &Modules) -> Frame {
         module: frame.module_path.as_deref().map(str::to_owned),
         address: Some(HexAddress(frame.pc)),
         offset: frame.file_offset.map(HexAddress),
+        elf_address: frame.elf_address.map(HexAddress),
         build_id,
         inlined: function.is_some_and(|function| function.inlined),
         unknown,
@@ -254,6 +259,24 @@ pub fn count_frames(allocators: &[TopAllocator], quality: &mut Quality) {
         .collect();
     quality.frames_total = addresses.len() as u64;
     quality.frames_unsymbolized = unnamed.len() as u64;
+}
+
+/// What of the perf maps is missing, in one sentence: whether they were not read to their end,
+/// functions and processes for which there was no room.
+pub fn perf_map_limits(all_read: bool, functions: u64, processes: u64) -> Option<String> {
+    let mut limits = Vec::new();
+    if functions > 0 {
+        limits.push(format!("{functions} functions found no room"));
+    }
+    if processes > 0 {
+        limits.push(format!("those of {processes} processes were not read"));
+    }
+    if !all_read {
+        limits.push("not all was read in time".to_owned());
+    }
+    let limits = limits.join(", ");
+    (!limits.is_empty())
+        .then(|| format!("perf maps: {limits}; code that was made at run time may lack its name"))
 }
 
 /// The followed processes, as the report lists them.

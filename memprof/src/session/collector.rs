@@ -21,7 +21,10 @@ use nix::{
 };
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::copies::{Copies, Job};
+use super::{
+    code_maps::CodeMaps,
+    copies::{Copies, Job},
+};
 use crate::{
     events::{
         decode::decode,
@@ -31,13 +34,11 @@ use crate::{
     },
     identity::{Nanoseconds, Pid, SpaceId, StackId},
     pipeline::Pipeline,
+    priority::hurry,
     probes::kernel_side::RingMap,
     stacks::table::MAX_STACKS,
-    target::{
-        modules::{AddressSpaces, FrameAddress},
-        process::ProcessFacts,
-    },
-    unwind::{copied::Continued, loader::UnwindLoader},
+    target::{mmap_events::MmapEvents, modules::FrameAddress, process::ProcessFacts},
+    unwind::copied::Continued,
 };
 
 /// Time between two looks at the rings. The kernel side wakes the thread earlier if one passes
@@ -45,9 +46,6 @@ use crate::{
 const POLL_PERIOD: Duration = Duration::from_millis(10);
 /// Records taken from one ring before the next one has its turn.
 const BATCH: usize = 64 * 1024;
-/// The mappings of a space are read again for an unknown address at most this often, however
-/// many stacks have one.
-const REREAD_PERIOD: Nanoseconds = 20_000_000;
 /// Processes that are remembered by name; what more there are count in the totals only.
 const MAX_KNOWN_PROCESSES: usize = 65_536;
 
@@ -73,21 +71,17 @@ pub struct Followed {
 pub struct State {
     /// Blocks, stacks, totals.
     pub pipeline: Pipeline,
-    /// Who has what mapped.
-    pub spaces: AddressSpaces,
+    /// Who has what code mapped.
+    pub code: CodeMaps,
     /// Where the frames of each stack are, settled when it arrived.
     pub places: HashMap<StackId, Box<[FrameAddress]>>,
     /// Every process that was followed, in order of arrival.
     pub processes: Vec<Followed>,
     /// Records that were none.
     pub undecodable: u64,
-    /// What the kernel side unwinds by.
-    pub unwind: UnwindLoader,
     /// Who unwinds copied stacks.
     pub copies: Copies,
     living: HashSet<Pid>,
-    members: HashMap<SpaceId, Vec<Pid>>,
-    reread: HashMap<SpaceId, Nanoseconds>,
     notices: UnboundedSender<Notice>,
 }
 
@@ -95,22 +89,19 @@ impl State {
     /// Nothing known yet; `start` in nanoseconds of `CLOCK_MONOTONIC`.
     pub fn new(
         start: Nanoseconds,
-        unwind: UnwindLoader,
+        code: CodeMaps,
         copies: Copies,
         notices: UnboundedSender<Notice>,
     ) -> Self {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), start);
         Self {
             pipeline: Pipeline::new(start, seed),
-            spaces: AddressSpaces::default(),
+            code,
             places: HashMap::new(),
             processes: Vec::new(),
             undecodable: 0,
-            unwind,
             copies,
             living: HashSet::new(),
-            members: HashMap::new(),
-            reread: HashMap::new(),
             notices,
         }
     }
@@ -119,34 +110,8 @@ impl State {
     pub fn add(&mut self, facts: ProcessFacts, space: SpaceId) {
         let pid = facts.pid;
         self.pipeline.add_process(pid, space);
-        self.observe(space, pid);
-        self.members.entry(space).or_default().push(pid);
+        self.code.add(space, pid);
         self.remember(facts);
-    }
-
-    /// Reads what a process has mapped, and tells the kernel side. A process that is gone already
-    /// has nothing mapped, and its frames will say so; one whose mappings find no room in the
-    /// kernel is walked by frame pointers.
-    fn observe(&mut self, space: SpaceId, pid: Pid) {
-        if self.spaces.observe(space, pid).is_ok() {
-            let regions = self.spaces.regions(space);
-            let _ = self
-                .unwind
-                .publish(space, pid, regions, self.spaces.modules());
-        }
-    }
-
-    /// Takes a process out of its space; nobody left, nothing will happen there any more.
-    fn leave(&mut self, space: SpaceId, pid: Pid) {
-        if let Some(members) = self.members.get_mut(&space) {
-            members.retain(|member| *member != pid);
-            if members.is_empty() {
-                self.members.remove(&space);
-                self.reread.remove(&space);
-                self.unwind.forget(space);
-                self.spaces.forget(space);
-            }
-        }
     }
 
     fn remember(&mut self, facts: ProcessFacts) {
@@ -164,24 +129,6 @@ impl State {
         newest_first.find(|process| process.facts.pid == pid && !process.ended)
     }
 
-    /// Where the frames of a new stack are, reading the process's mappings again if need be.
-    fn resolve(&mut self, space: SpaceId, now: Nanoseconds, pcs: &[u64]) -> Box<[FrameAddress]> {
-        let resolved = self.spaces.resolve(space, pcs);
-        if resolved.missed == 0 {
-            return resolved.frames.into();
-        }
-        let last = self.reread.entry(space).or_insert(0);
-        if now.saturating_sub(*last) < REREAD_PERIOD {
-            return resolved.frames.into();
-        }
-        *last = now;
-        let member = self.members.get(&space).and_then(|all| all.first());
-        if let Some(pid) = member.copied() {
-            self.observe(space, pid);
-        }
-        self.spaces.resolve(space, pcs).frames.into()
-    }
-
     /// Has a copied stack unwound, with what its process has mapped now. Its program counters came
     /// before it, and where they are has been looked at then.
     fn unwind_copy(&mut self, space: SpaceId, copy: StackCopy) {
@@ -192,8 +139,8 @@ impl State {
                 space,
                 known: stack.pcs.clone(),
                 copy,
-                regions: self.spaces.regions(space).to_vec(),
-                modules: self.spaces.modules().clone(),
+                regions: self.code.regions(space),
+                modules: self.code.modules().clone(),
             });
         }
     }
@@ -206,6 +153,11 @@ impl State {
                 && let Some(places) = self.places.get_mut(&id)
             {
                 frames.truncate(kept);
+                // Where names of code without a file are is a matter of the space.
+                let perf_map = places.first().and_then(|place| place.perf_map);
+                for frame in &mut frames {
+                    frame.perf_map = perf_map;
+                }
                 *places = frames.into();
             }
         }
@@ -226,25 +178,23 @@ impl Sink for State {
             What::ResizeFree { .. } | What::ResizeFailed { .. } => {}
             What::Stack(stack) => {
                 let (id, pcs) = (stack.id, &stack.pcs);
+                self.code.advance(event.time);
                 if self.places.len() < MAX_STACKS {
-                    let frames = self.resolve(event.space, event.time, pcs);
+                    let frames = self.code.resolve(event.space, pcs);
                     self.places.insert(id, frames);
                 }
             }
             What::Fork {
                 child, child_space, ..
             } => {
-                if *child_space != event.space {
-                    self.spaces.inherit(*child_space, event.space);
-                }
-                self.members.entry(*child_space).or_default().push(*child);
+                self.code.advance(event.time);
+                self.code.forked(event.space, *child_space, *child);
                 let facts = ProcessFacts::read(*child).unwrap_or_else(|| gone(*child));
                 self.remember(facts);
             }
             What::Exec { pid, new_space } => {
-                self.leave(event.space, *pid);
-                self.observe(*new_space, *pid);
-                self.members.entry(*new_space).or_default().push(*pid);
+                self.code.advance(event.time);
+                self.code.executed(event.space, *new_space, *pid);
                 let facts = ProcessFacts::read(*pid);
                 if let (Some(facts), Some(process)) = (facts, self.known(*pid)) {
                     process.facts = facts;
@@ -257,7 +207,8 @@ impl Sink for State {
                     process.ended = true;
                 }
                 self.living.remove(pid);
-                self.leave(event.space, *pid);
+                self.code.advance(event.time);
+                self.code.exited(event.space, *pid);
             }
         }
         let exit = matches!(event.what, What::Exit { .. });
@@ -299,19 +250,23 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Starts reading `rings` into `state`.
+    /// Starts reading `rings` into `state`, and what `mmap_events` tell, if there are any.
     ///
     /// # Errors
     /// If a ring cannot be mapped or waited for.
-    pub fn start(state: State, rings: Vec<RingMap>) -> Result<Self> {
+    pub fn start(
+        state: State,
+        rings: Vec<RingMap>,
+        mmap_events: Option<MmapEvents>,
+    ) -> Result<Self> {
         let shared = Shared(Arc::new(Mutex::new(state)));
         let stop = Arc::new(AtomicBool::new(false));
-        let mut reader = Reader::new(rings)?;
+        let mut reader = Reader::new(rings, mmap_events)?;
         let (state, stopped) = (shared.clone(), stop.clone());
         let thread = thread::Builder::new()
             .name("collector".to_owned())
             .spawn(move || {
-                take_precedence();
+                hurry();
                 reader.run(&state, &stopped);
             })
             .context("cannot start the collector's thread")?;
@@ -336,17 +291,6 @@ impl Collector {
     }
 }
 
-/// How nice the collector's thread is to others. Where targets keep every CPU busy, an even share
-/// is too little for the events that they make, and what finds a ring full is lost.
-const NICENESS: libc::c_int = -10;
-
-/// Lets the calling thread go before others.
-fn take_precedence() {
-    let this_thread = 0;
-    // SAFETY: three numbers. Refused without the privilege, then it has its even share.
-    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, this_thread, NICENESS) };
-}
-
 /// One ring, and how far it is known to have been read.
 struct Source {
     ring: Ring,
@@ -356,6 +300,7 @@ struct Source {
 
 struct Reader {
     sources: Vec<Source>,
+    mmap_events: Option<MmapEvents>,
     order: Order,
     waker: Epoll,
     /// Ring maps stay open as long as they are read.
@@ -363,21 +308,21 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(maps: Vec<RingMap>) -> Result<Self> {
+    fn new(maps: Vec<RingMap>, mmap_events: Option<MmapEvents>) -> Result<Self> {
         let waker = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let mut sources = Vec::with_capacity(maps.len());
         for map in &maps {
             let fd: BorrowedFd<'_> = map.fd.as_fd();
             let ring = Ring::map(fd, map.bytes).context("cannot map a ring")?;
-            // Edge-triggered: a ring that holds something is not an event, the wakeup is.
-            waker.add(
-                fd,
-                EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0),
-            )?;
+            waker.add(fd, wakeup())?;
             sources.push(Source { ring, last: 0 });
+        }
+        for fd in mmap_events.iter().flat_map(MmapEvents::fds) {
+            waker.add(fd, wakeup())?;
         }
         Ok(Self {
             sources,
+            mmap_events,
             order: Order::new(),
             waker,
             _maps: maps,
@@ -411,6 +356,8 @@ impl Reader {
     /// that was not drained is known up to the last record read.
     fn poll(&mut self, state: &Shared) -> bool {
         let now = monotonic();
+        // After the clock, as the rings: what an event up to `now` followed from is told by then.
+        let told = self.mmap_events.as_mut().map(MmapEvents::read);
         let mut watermark = now;
         let mut drained = true;
         let mut undecodable = 0;
@@ -430,11 +377,21 @@ impl Reader {
         }
         let mut state = state.lock();
         state.undecodable += undecodable;
+        if let Some((events, look)) = told {
+            state.code.hear(events, look);
+        }
         self.order.release(watermark, &mut *state);
+        state.code.advance(watermark);
+        state.code.catch_up(now);
         let continued = state.copies.take();
         state.continue_stacks(continued);
         drained
     }
+}
+
+/// Edge-triggered: a ring that holds something is not an event, the wakeup is.
+fn wakeup() -> EpollEvent {
+    EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0)
 }
 
 /// The kernel's clock of the events, nanoseconds.

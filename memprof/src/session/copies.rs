@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Copies that wait for the thread; further ones are dropped.
-const MAX_WAITING: usize = 256;
+const MAX_WAITING: usize = 1024;
 /// Copies of one broken walk that gave nothing, after which no more are made.
 const MAX_FRUITLESS: u32 = 3;
 /// Broken walks whose copies gave nothing that are remembered; with more, all are forgotten.
@@ -55,29 +55,46 @@ impl Job {
                 bytes: &self.copy.bytes,
             },
         };
-        let code = Code {
+        unwinder.unwind(&stack, self.code())
+    }
+
+    fn code(&self) -> Code<'_> {
+        Code {
             regions: &self.regions,
             modules: &self.modules,
-        };
-        unwinder.unwind(&stack, code)
+        }
     }
 }
 
-/// What the copy of a stack gave; `None`: no more than the walk had found.
+/// What the copy of a stack gave.
 struct Outcome {
     stack: StackId,
     /// The id that the walk would have if it had not broken down.
     walk: u64,
-    continued: Option<Continued>,
+    result: Result<Continued, Nothing>,
+}
+
+/// Why a copy gave no more than the walk had found.
+enum Nothing {
+    /// The walk broke down in code that the collector does not know either, yet.
+    UnknownCode,
+    /// There is no unwind information that would help.
+    Hopeless,
 }
 
 impl Outcome {
     fn of(job: &Job, unwinder: &mut CopyUnwinder) -> Self {
         let walked = job.known.get(..job.copy.frames).unwrap_or_default();
+        let broken = job.copy.registers.broken[0];
+        let result = unwind(job, unwinder).ok_or(if job.code().is_known(broken) {
+            Nothing::Hopeless
+        } else {
+            Nothing::UnknownCode
+        });
         Self {
             stack: job.copy.id,
             walk: whole_stack_id(job.space.0, walked),
-            continued: unwind(job, unwinder),
+            result,
         }
     }
 }
@@ -168,12 +185,13 @@ impl Copies {
 
     fn note(&mut self, outcome: Outcome, taken: &mut Vec<(StackId, Continued)>) {
         self.under_way = self.under_way.saturating_sub(1);
-        match outcome.continued {
-            Some(continued) => {
+        match outcome.result {
+            Ok(continued) => {
                 self.fruitless.remove(&outcome.walk);
                 taken.push((outcome.stack, continued));
             }
-            None => self.note_fruitless(outcome.walk),
+            Err(Nothing::Hopeless) => self.note_fruitless(outcome.walk),
+            Err(Nothing::UnknownCode) => {}
         }
     }
 

@@ -2,7 +2,9 @@
 
 mod assemble;
 mod collector;
+mod code_maps;
 mod copies;
+mod notes;
 mod output;
 mod run;
 mod signals;
@@ -16,6 +18,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc::unbounded_channel;
 
 use self::{
+    code_maps::CodeMaps,
     collector::{Collector, State, monotonic},
     copies::Copies,
     output::Output,
@@ -23,7 +26,11 @@ use self::{
     targets::{Targets, Tracer},
 };
 use crate::{
-    config::TraceConfig, host, probes::kernel_side::Children, unwind::loader::UnwindLoader,
+    config::TraceConfig,
+    host,
+    probes::kernel_side::Children,
+    target::mmap_events::MmapEvents,
+    unwind::{loader::UnwindLoader, worker::TableLoader},
 };
 
 /// Traces as configured; memprof's exit code.
@@ -41,11 +48,19 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let (mut tracer, rings, unwind) = Tracer::load(config.children)?;
     tracer.follow(&targets)?;
     let start = monotonic();
+    let (mmap_events, deafness) = match MmapEvents::open() {
+        Ok(events) => (Some(events), None),
+        // Mappings are read when a stack has an unknown address, and the report says so.
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let tables = TableLoader::start(UnwindLoader::new(unwind))?;
+    let code = CodeMaps::new(tables, deafness);
     let copies = Copies::start(tracer.side().take_broken_walks())
         .context("cannot start the unwinder's thread")?;
-    let mut state = State::new(start, UnwindLoader::new(unwind), copies, notices);
+    let mut state = State::new(start, code, copies, notices);
     tracer.introduce(&mut targets, &mut state);
-    let collector = Collector::start(state, rings)?;
+    state.code.tables().settle();
+    let collector = Collector::start(state, rings, mmap_events)?;
     say_start(&config, &targets, &mut tracer);
 
     tracer.side().open_gate()?;

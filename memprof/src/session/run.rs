@@ -94,10 +94,10 @@ impl Run {
             skips: Skips::new(config.skip.iter().map(String::as_str)),
             shared: collector.shared(),
             collector: Some(collector),
+            symbols: Symbols::new(&config.debug_dirs),
             config,
             tracer,
             output,
-            symbols: Symbols::default(),
             host: host::describe(),
             start,
             started_at: SystemTime::now(),
@@ -188,12 +188,14 @@ impl Run {
 
     /// Weighs the targets, and takes note of a launched command's end.
     fn look(&mut self) {
-        let living: Vec<Pid> = {
-            let state = self.shared.lock();
+        let (living, perf_maps): (Vec<Pid>, _) = {
+            let mut state = self.shared.lock();
             let living = state.processes.iter().filter(|process| !process.ended);
-            living.map(|process| process.facts.pid).collect()
+            let living = living.map(|process| process.facts.pid).collect();
+            (living, state.code.take_new_perf_maps())
         };
         self.resident.look(living.into_iter());
+        self.symbols.read_perf_maps(perf_maps);
         self.note_status();
     }
 
@@ -260,6 +262,7 @@ impl Run {
                 top,
             )
         };
+        let nameless = self.read_perf_maps();
         let elapsed = seconds_since(self.start, now);
         self.timeline
             .push(point(elapsed, &extract.summary, self.resident));
@@ -267,7 +270,8 @@ impl Run {
         let mut quality = extract.quality.clone();
         assemble::count_frames(&top_allocators, &mut quality);
         quality.coverage = self.tracer.probed().flat_map(assemble::coverage).collect();
-        quality.notes = self.notes();
+        quality.notes.extend(self.notes());
+        quality.notes.extend(nameless);
         weigh_self(&mut quality.overhead);
         Ok(Report {
             schema: Schema::V1,
@@ -292,6 +296,18 @@ impl Run {
             timeline: self.timeline.points().to_vec(),
             quality,
         })
+    }
+
+    /// Reads what just-in-time compilers have listed so far; what of it will be missing.
+    fn read_perf_maps(&mut self) -> Option<String> {
+        let (found, processes) = {
+            let mut state = self.shared.lock();
+            let found = state.code.take_new_perf_maps();
+            (found, state.code.perf_maps_left_out())
+        };
+        let all_read = self.symbols.read_whole_perf_maps(found);
+        let functions = self.symbols.perf_map_functions_left_out();
+        assemble::perf_map_limits(all_read, functions, processes)
     }
 
     fn processes(&self, extract: &Extract) -> Vec<Process> {

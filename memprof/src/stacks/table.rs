@@ -312,4 +312,93 @@ mod tests {
             Some(vec![1, 2, 3])
         );
     }
+
+    const BROKEN: StackEnd = StackEnd::Broken;
+    const COMPLETE: StackEnd = StackEnd::Complete;
+
+    fn pcs(stacks: &StackTable, id: u64) -> Vec<u64> {
+        stacks.get(StackId(id)).expect("known").pcs.to_vec()
+    }
+
+    fn continued(stacks: &mut StackTable, pcs: &[u64], end: StackEnd) -> Option<usize> {
+        stacks.continue_by_copy(StackId(1), pcs, end)
+    }
+
+    #[test]
+    fn a_copy_completes_a_broken_stack_and_it_counts_as_walked_that_way() {
+        let mut stacks = StackTable::default();
+        stacks.add(raw(1, BROKEN));
+        stacks.add(RawStack {
+            by_frame_pointer: true,
+            ..raw(2, BROKEN)
+        });
+        assert_eq!(
+            (
+                stacks.by_tables(),
+                stacks.by_frame_pointer(),
+                stacks.by_copy()
+            ),
+            (1, 1, 0)
+        );
+        assert_eq!(continued(&mut stacks, &[1, 2, 3, 4, 5], COMPLETE), Some(5));
+        assert_eq!(pcs(&stacks, 1), [1, 2, 3, 4, 5]);
+        assert_eq!((stacks.broken(), stacks.known()), (1, 2));
+        stacks.continue_by_copy(StackId(2), &[2, 2, 9], StackEnd::TooDeep);
+        assert_eq!((stacks.broken(), stacks.truncated()), (0, 1));
+        assert_eq!(
+            (
+                stacks.by_tables(),
+                stacks.by_frame_pointer(),
+                stacks.by_copy()
+            ),
+            (0, 0, 2)
+        );
+        // Sent again, as the kernel side walked it, it stays as it is.
+        stacks.add(raw(1, BROKEN));
+        assert_eq!(pcs(&stacks, 1), [1, 2, 3, 4, 5]);
+        assert_eq!((stacks.conflicting(), stacks.known()), (0, 2));
+        // One that is awaited or not known has nothing to be continued.
+        stacks.expect(StackId(3));
+        assert_eq!(stacks.continue_by_copy(StackId(3), &[1], COMPLETE), None);
+        assert_eq!(stacks.continue_by_copy(StackId(4), &[1], COMPLETE), None);
+        assert_eq!((stacks.awaited(), stacks.known()), (1, 2));
+    }
+
+    #[test]
+    fn copies_that_part_leave_what_they_have_in_common() {
+        let mut stacks = StackTable::default();
+        stacks.add(raw(1, BROKEN));
+        continued(&mut stacks, &[1, 2, 3, 4, 5], COMPLETE);
+        assert!(stacks.get(StackId(1)).is_some_and(Stack::wants_copies));
+        assert_eq!(
+            continued(&mut stacks, &[1, 2, 3, 4, 6, 7], COMPLETE),
+            Some(4)
+        );
+        assert_eq!((pcs(&stacks, 1), stacks.broken()), (vec![1, 2, 3, 4], 1));
+        assert!(!stacks.get(StackId(1)).is_some_and(Stack::wants_copies));
+        // Nothing puts back what they do not share.
+        assert_eq!(continued(&mut stacks, &[1, 2, 3, 4, 5], COMPLETE), None);
+        assert_eq!(continued(&mut stacks, &[1, 2, 3, 4], BROKEN), None);
+        assert_eq!(continued(&mut stacks, &[1, 2, 8], COMPLETE), Some(2));
+        assert_eq!((pcs(&stacks, 1), stacks.broken()), (vec![1, 2], 1));
+        assert_eq!(stacks.by_copy(), 1);
+    }
+
+    #[test]
+    fn a_later_copy_that_holds_less_takes_nothing_away_and_one_that_holds_more_adds() {
+        let mut stacks = StackTable::default();
+        stacks.add(raw(1, BROKEN));
+        continued(&mut stacks, &[1, 2, 3, 4, 5], BROKEN);
+        assert_eq!(continued(&mut stacks, &[1, 2, 3, 4], BROKEN), None);
+        assert_eq!(continued(&mut stacks, &[1, 2, 3, 4, 5], BROKEN), None);
+        assert_eq!(
+            continued(&mut stacks, &[1, 2, 3, 4, 5, 6], COMPLETE),
+            Some(6)
+        );
+        assert_eq!(continued(&mut stacks, &[1, 2, 3, 4], BROKEN), None);
+        assert_eq!((pcs(&stacks, 1).len(), stacks.broken()), (6, 0));
+        // One that ends earlier, and says that there is no more, is another stack.
+        assert_eq!(continued(&mut stacks, &[1, 2, 3, 4], COMPLETE), Some(4));
+        assert_eq!(stacks.broken(), 1);
+    }
 }

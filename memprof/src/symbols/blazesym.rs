@@ -5,16 +5,19 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::symlink;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use blazesym::symbolize::source::{Elf, Source};
+use blazesym::symbolize::source::{Elf, Source as BlazesymSource};
 use blazesym::symbolize::{CodeInfo, Input, Reason, Symbolized, Symbolizer};
 
 use super::debug_files;
 use super::demangle::demangle;
 use super::frame::{Function, Unknown};
+use super::mini_debug;
+use super::packed::unpacked_bytes;
 use super::plumbing::role_of;
 use super::steady::{bytes_to_copy, steady_copy};
 use crate::target::elf::{ElfError, ElfFacts};
@@ -26,22 +29,25 @@ pub(super) const MAX_INLINED: usize = 256;
 pub(super) const MAX_SOURCE_PATH_BYTES: usize = 4096;
 
 /// The symbols of one module. Holds what blazesym has mapped and parsed of it.
+#[derive(Default)]
 pub(super) struct ModuleSymbols {
-    facts: ElfFacts,
     /// Where to look, in this order.
-    sources: Vec<OneFile>,
+    sources: Vec<Source>,
     /// Keep each `/proc/self/fd/N` in `sources` what it is.
-    _handles: Vec<File>,
+    handles: Vec<File>,
     copied: u64,
 }
 
-struct OneFile {
+/// One way to look into one file.
+struct Source {
     symbolizer: Symbolizer,
-    source: Source<'static>,
+    elf: BlazesymSource<'static>,
+    /// Which file: further ways to look into the same one know no further symbols.
+    file: usize,
 }
 
-impl OneFile {
-    fn new(path: &Path, lines: bool) -> Self {
+impl Source {
+    fn new(path: &Path, lines: bool, file: usize) -> Self {
         let no_dirs: Option<[&Path; 0]> = Some([]);
         let symbolizer = Symbolizer::builder()
             .enable_auto_reload(false)
@@ -55,13 +61,14 @@ impl OneFile {
         elf.debug_syms = lines;
         Self {
             symbolizer,
-            source: Source::Elf(elf),
+            elf: BlazesymSource::Elf(elf),
+            file,
         }
     }
 
     fn find(&self, address: u64) -> Result<Vec<Function>, Unknown> {
         let input = Input::VirtOffset(address);
-        match self.symbolizer.symbolize_single(&self.source, input) {
+        match self.symbolizer.symbolize_single(&self.elf, input) {
             Ok(Symbolized::Sym(symbol)) => {
                 let mut functions: Vec<Function> = symbol
                     .inlined
@@ -85,7 +92,7 @@ impl ModuleSymbols {
     pub(super) fn open(module: &Module, debug_dirs: &[PathBuf]) -> Result<Self, Unknown> {
         let file = module.file().ok_or(Unknown::Unreadable)?;
         let facts = match module.facts() {
-            Some(Ok(facts)) => facts.clone(),
+            Some(Ok(facts)) => facts,
             Some(Err(ElfError::NotElf)) => return Err(Unknown::NotElf),
             Some(Err(_)) => return Err(Unknown::Unsymbolizable),
             None => return Err(Unknown::Unreadable),
@@ -93,55 +100,113 @@ impl ModuleSymbols {
         if module.is_changed() {
             return Err(Unknown::Changed);
         }
-        let mut sources = Vec::new();
-        let mut handles = Vec::new();
-        let mut copied = 0;
-        if let Some(debug) = debug_files::find(module.path(), &facts, debug_dirs) {
+        let mut symbols = Self::default();
+        let package = debug_files::find_package(module.path(), debug_dirs);
+        if let Some(debug) = debug_files::find(module.path(), facts, debug_dirs) {
             if debug.of_the_system {
-                sources.push(OneFile::new(&debug.path, true));
+                symbols.look_into(&debug.path, true);
+                symbols.look_for_names_too(&debug.path);
             } else {
-                let file = steady(debug.file, &mut copied)?;
-                sources.push(OneFile::new(&fd_path(&file), true));
-                handles.push(file);
+                symbols.add(debug.file, &debug.facts, package.as_ref())?;
             }
         }
         let file = file.try_clone().map_err(|_| Unknown::Unreadable)?;
-        let file = steady(file, &mut copied)?;
-        let path = fd_path(&file);
-        handles.push(file);
-        let debug = &facts.debug;
-        if debug.inside && !debug.refers_elsewhere && !debug.bomb {
-            sources.push(OneFile::new(&path, true));
+        let mini = facts.debug.mini.as_ref().filter(|_| !facts.debug.symtab);
+        let Some(mini) = mini else {
+            symbols.add(file, facts, package.as_ref())?;
+            return Ok(symbols);
+        };
+        // With a section that it can't unpack, blazesym finds no symbol in the whole file. The
+        // exported ones are in no other table.
+        if let Ok((copy, bytes)) = mini_debug::copy_without(&file, mini) {
+            symbols.copied += bytes;
+            symbols.add(copy, facts, package.as_ref())?;
         }
-        // Names alone, in case the DWARF is broken or there is none.
-        sources.push(OneFile::new(&path, false));
-        Ok(Self {
-            facts,
-            sources,
-            _handles: handles,
-            copied,
-        })
+        if let Ok((unpacked, bytes)) = mini_debug::unpack(&file, mini) {
+            symbols.copied += bytes;
+            symbols.look_into(&fd_path(&unpacked), false);
+            symbols.handles.push(unpacked);
+        }
+        Ok(symbols)
     }
 
-    /// Bytes of memory that copies of files take.
+    /// Looks into a file that may be anybody's.
+    fn add(&mut self, file: File, facts: &ElfFacts, package: Option<&File>) -> Result<(), Unknown> {
+        let file = steady(file, &mut self.copied)?;
+        let path = fd_path(&file);
+        let debug = &facts.debug;
+        let unpacked = unpacked_bytes(&file, debug).filter(|_| debug.inside);
+        let with_lines = unpacked.filter(|_| !debug.refers_elsewhere);
+        self.copied += with_lines.unwrap_or(0);
+        let package = package.filter(|_| with_lines.is_some());
+        let bundled = package.and_then(|package| self.with_package(&file, package));
+        match bundled {
+            Some(source) => self.sources.push(source),
+            None => self.look_into(&path, with_lines.is_some()),
+        }
+        if with_lines.is_some() {
+            self.look_for_names_too(&path);
+        }
+        self.handles.push(file);
+        Ok(())
+    }
+
+    /// Looks into the last file for names alone, in case its DWARF is broken.
+    fn look_for_names_too(&mut self, path: &Path) {
+        let file = self.sources.last().map_or(0, |source| source.file);
+        self.sources.push(Source::new(path, false, file));
+    }
+
+    fn look_into(&mut self, path: &Path, lines: bool) {
+        let file = self.sources.last().map_or(0, |source| source.file + 1);
+        self.sources.push(Source::new(path, lines, file));
+    }
+
+    /// A file together with its DWARF package, which blazesym takes from beside it, by name. It
+    /// keeps both open, so the names may go at once.
+    fn with_package(&mut self, file: &File, package: &File) -> Option<Source> {
+        let package = steady(package.try_clone().ok()?, &mut self.copied).ok()?;
+        let folder = tempfile::tempdir().ok()?;
+        let path = folder.path().join("module");
+        symlink(fd_path(file), &path).ok()?;
+        symlink(fd_path(&package), folder.path().join("module.dwp")).ok()?;
+        let number = self.sources.last().map_or(0, |source| source.file + 1);
+        let source = Source::new(&path, true, number);
+        let opened = catch_unwind(AssertUnwindSafe(|| source.find(0)));
+        opened
+            .is_ok_and(|found| found != Err(Unknown::Unsymbolizable))
+            .then_some(source)
+    }
+
+    /// Bytes of memory that copies of files and unpacked sections take.
     pub(super) fn copied(&self) -> u64 {
         self.copied
     }
 
-    /// The functions at a file offset: those inlined there, innermost first, then the real one.
-    pub(super) fn find(&mut self, file_offset: u64) -> Result<Vec<Function>, Unknown> {
-        let address = self.facts.address_of(file_offset);
-        let address = address.ok_or(Unknown::NoSymbol)?;
+    /// The functions at a virtual address of the file: those inlined there, innermost first, then
+    /// the real one.
+    pub(super) fn find(&mut self, address: u64) -> Result<Vec<Function>, Unknown> {
         let mut broken = Vec::new();
         let mut answer = Err(Unknown::Unsymbolizable);
+        let mut answered = None;
         for (index, source) in self.sources.iter().enumerate() {
+            if answered == Some(source.file) {
+                continue;
+            }
             // What a panic leaves behind is not used again: the source is dropped below.
             match catch_unwind(AssertUnwindSafe(|| source.find(address))) {
+                Ok(Ok(found)) => {
+                    answer = Ok(found);
+                    break;
+                }
                 // Broken here, perhaps not in the next.
                 Ok(Err(Unknown::Unsymbolizable)) => {}
-                Ok(found) => {
-                    answer = found;
-                    break;
+                Ok(Err(why)) => {
+                    answered = Some(source.file);
+                    // A file with symbols elsewhere says more than one without any.
+                    if answer != Err(Unknown::NoSymbol) {
+                        answer = Err(why);
+                    }
                 }
                 Err(_) => broken.push(index),
             }

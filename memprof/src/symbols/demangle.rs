@@ -27,6 +27,11 @@ pub(super) fn demangle(name: &str) -> String {
             return cpp;
         }
     }
+    cut(name)
+}
+
+/// A name that needs no demangling.
+pub(super) fn cut(name: &str) -> String {
     let mut out = Cut::default();
     let _ = out.write_str(name);
     out.finish()

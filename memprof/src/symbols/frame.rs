@@ -6,6 +6,9 @@ use std::sync::Arc;
 pub use super::plumbing::Role;
 use crate::target::modules::{ModuleIndex, Place};
 
+/// What stands for the path of a module where the code was made at run time.
+pub const JIT_MODULE: &str = "[jit]";
+
 /// Why a frame has no function name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Unknown {
@@ -13,13 +16,13 @@ pub enum Unknown {
     Stripped,
     /// The file has symbols, but none covers this address.
     NoSymbol,
-    /// The code was made at run time.
+    /// The code was made at run time, and no perf map names it.
     Jit,
     /// The process was gone before its mappings could be read.
     Gone,
     /// No mapping of the process covers the address.
     NoMapping,
-    /// The code is the kernel's, in its shared object.
+    /// The code is the kernel's, in its shared object, which could not be read.
     Vdso,
     /// The file was written to after it was mapped.
     Changed,
@@ -92,10 +95,13 @@ pub struct Frame {
     pub pc: u64,
     /// The file that the code is in.
     pub module: Option<ModuleIndex>,
-    /// Its path as the target saw it.
+    /// Its path as the target saw it; [`JIT_MODULE`] for a function that was made at run time.
     pub module_path: Option<Arc<str>>,
     /// Where `pc` is in that file, in bytes.
     pub file_offset: Option<u64>,
+    /// The virtual address in that file, before relocation, by which a function is looked up: of
+    /// the call, where `pc` is the address to which it returns.
+    pub elf_address: Option<u64>,
     /// The function, or why it has no name.
     pub function: Result<Function, Unknown>,
 }

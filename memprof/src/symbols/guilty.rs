@@ -95,6 +95,7 @@ mod tests {
             module: None,
             module_path: Some(Arc::from(module)),
             file_offset: None,
+            elf_address: None,
             function: Ok(Function {
                 role: role_of(raw, &name, None, false),
                 name: Arc::from(name),

@@ -4,32 +4,30 @@
 //! SIGBUS. Only the owner of a file, or who may write to it, can do that: so the files of anybody
 //! but root are copied into memory of our own first.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::FromRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
+
+use crate::target::memory_file::memory_file;
 
 /// Larger files are mapped as they are: to copy them would cost more than the risk is worth.
 pub(super) const MAX_COPY_BYTES: u64 = 256 << 20;
 
+/// Whether nobody but root can write to it.
+pub(super) fn is_roots_alone(metadata: &Metadata) -> bool {
+    metadata.uid() == 0 && metadata.mode() & 0o022 == 0
+}
+
 /// How many bytes [`steady_copy`] would copy of this file: 0 if nobody but root can truncate it.
 pub(super) fn bytes_to_copy(file: &File) -> io::Result<u64> {
     let metadata = file.metadata()?;
-    let others_can_write = metadata.mode() & 0o022 != 0;
-    let copied = (metadata.uid() != 0 || others_can_write) && metadata.len() <= MAX_COPY_BYTES;
+    let copied = !is_roots_alone(&metadata) && metadata.len() <= MAX_COPY_BYTES;
     Ok(if copied { metadata.len() } else { 0 })
 }
 
 /// A copy of a file in memory, without a name.
 pub(super) fn steady_copy(file: &File) -> io::Result<File> {
-    let flags = libc::MFD_CLOEXEC;
-    // SAFETY: the name is a NUL-terminated string that lives for the call.
-    let fd = unsafe { libc::memfd_create(c"memprof-symbols".as_ptr(), flags) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is new and nobody else's.
-    let copy = unsafe { File::from_raw_fd(fd) };
+    let copy = memory_file()?;
     let mut buffer = vec![0; 256 << 10];
     let mut position = 0;
     // A file that grows meanwhile is cut, not followed.

@@ -215,7 +215,7 @@ fn separate_debug_files_are_found_by_build_id_and_beside_the_program() {
     let running = Running::start(&program, 2);
     let (spaces, addresses) = running.resolve();
     let names = |dirs: &[PathBuf]| {
-        let frames = Symbols::new(dirs.to_vec()).symbolize(spaces.modules(), &addresses);
+        let frames = Symbols::new(dirs).symbolize(spaces.modules(), &addresses);
         frames
             .iter()
             .map(|frame| shown(frame).map(|f| f.2))
@@ -242,6 +242,237 @@ fn separate_debug_files_are_found_by_build_id_and_beside_the_program() {
     std::fs::rename(&debug, place.join(format!("{}.debug", &build_id[2..]))).unwrap();
     assert_eq!(names(&[]), [Err(Unknown::Stripped); 2]);
     assert_eq!(names(&[system]), lines);
+}
+
+/// The frames of [`SOURCE`], by what `SOURCE` is compiled with and what then happens to it.
+fn frames_after(flags: &[&str], then: impl Fn(&Path)) -> Vec<Frame> {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("gcc", folder.path(), "source.c", SOURCE, flags);
+    then(&program);
+    let running = Running::start(&program, 2);
+    let (spaces, addresses) = running.resolve();
+    Symbols::default().symbolize(spaces.modules(), &addresses)
+}
+
+fn objcopy(arguments: &[&str], program: &Path) {
+    run(Command::new("objcopy").args(arguments).arg(program));
+}
+
+#[test]
+fn compressed_debug_sections_are_unpacked() {
+    for packing in ["zlib", "zlib-gabi", "zstd"] {
+        let option = format!("--compress-debug-sections={packing}");
+        let frames = frames_after(&["-O2", "-g3"], |program| {
+            let before = std::fs::metadata(program).unwrap().len();
+            objcopy(&[&option], program);
+            assert!(
+                std::fs::metadata(program).unwrap().len() < before,
+                "{packing}"
+            );
+        });
+        assert_eq!(
+            frames.iter().map(shown).collect::<Vec<_>>(),
+            FULL,
+            "{packing}"
+        );
+    }
+}
+
+/// The functions that the symbol table alone knows, without lines.
+const NAMES: [Shown<'static>; 2] = [Ok(("outer", "", 0, false)); 2];
+
+/// Sections as they were compressed before 2015 (`.zdebug_info`): blazesym does not read them.
+#[test]
+fn sections_packed_in_the_old_way_leave_the_names() {
+    let frames = frames_after(&["-O2", "-g"], |program| {
+        objcopy(&["--compress-debug-sections=zlib-gnu"], program);
+    });
+    assert_eq!(frames.iter().map(shown).collect::<Vec<_>>(), NAMES);
+}
+
+#[test]
+fn a_section_that_lies_about_its_size_costs_the_lines_only() {
+    let frames = frames_after(&["-O2", "-g"], |program| {
+        objcopy(&["--compress-debug-sections=zlib"], program);
+        let mut bytes = std::fs::read(program).unwrap();
+        let file = File::open(program).unwrap();
+        let facts = ElfReader::new(&file).facts().unwrap();
+        assert!(!facts.debug.packed.is_empty());
+        for section in facts.debug.packed {
+            // The size stands 16 bytes before what is compressed.
+            let place = usize::try_from(section.bytes.start).unwrap() - 16;
+            bytes[place..place + 8].copy_from_slice(&7_u64.to_le_bytes());
+        }
+        std::fs::write(program, bytes).unwrap();
+    });
+    assert_eq!(frames.iter().map(shown).collect::<Vec<_>>(), NAMES);
+}
+
+/// The line tables stay in the program; what was inlined where is in the other files.
+#[test]
+fn split_dwarf_without_a_package_leaves_names_and_lines() {
+    let frames = frames_after(&["-O2", "-g", "-gsplit-dwarf"], |_| {});
+    let expected = [
+        Ok(("outer", "source.c", 9, false)),
+        Ok(("outer", "source.c", 4, false)),
+    ];
+    assert_eq!(frames.iter().map(shown).collect::<Vec<_>>(), expected);
+}
+
+/// Of DWARF 4: the `dwp` of binutils 2.40 crashes at that of version 5.
+#[test]
+fn a_dwarf_package_beside_the_program_is_used() {
+    let frames = frames_after(&["-O2", "-gdwarf-4", "-gsplit-dwarf"], |program| {
+        let package = program.with_extension("dwp");
+        run(Command::new("dwp")
+            .arg("-e")
+            .arg(program)
+            .arg("-o")
+            .arg(package));
+    });
+    assert_eq!(frames.iter().map(shown).collect::<Vec<_>>(), FULL);
+}
+
+/// Replaces the symbol tables of `program` as distributions do (GDB manual, "MiniDebugInfo"):
+/// what is exported stays, the rest goes into a compressed section, which `pack` makes.
+fn leave_mini_debug_info(program: &Path, pack: impl Fn(Vec<u8>) -> Vec<u8>) {
+    let mini = program.with_extension("mini");
+    let keep = program.with_extension("keep");
+    std::fs::write(&keep, "outer\nmain\n").unwrap();
+    let keep = format!("--keep-symbols={}", keep.display());
+    run(Command::new("objcopy")
+        .arg("--only-keep-debug")
+        .args([program, &mini]));
+    objcopy(&["-S", &keep, "-R", ".comment"], &mini);
+    objcopy(&["-S"], program);
+    std::fs::write(&mini, pack(std::fs::read(&mini).unwrap())).unwrap();
+    objcopy(
+        &[
+            "--add-section",
+            &format!(".gnu_debugdata={}", mini.display()),
+        ],
+        program,
+    );
+}
+
+/// Compressed by xz itself.
+fn xz(bytes: Vec<u8>) -> Vec<u8> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&bytes).unwrap();
+    let output = Command::new("xz")
+        .arg("-c")
+        .arg(file.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    output.stdout
+}
+
+#[test]
+fn a_stripped_program_with_mini_debug_info_has_names() {
+    // `here` is exported, and in no other table.
+    let flags = ["-O2", "-Wl,--export-dynamic-symbol=here"];
+    let folder = tempfile::tempdir().unwrap();
+    let source = SOURCE.replace(
+        "(void *)outer);",
+        "(void *)outer);\n    printf(\"%p\\n\", here);",
+    );
+    let program = compile("gcc", folder.path(), "source.c", &source, &flags);
+    leave_mini_debug_info(&program, xz);
+    let running = Running::start(&program, 3);
+    let mut spaces = AddressSpaces::default();
+    spaces.observe(SPACE, Pid(running.child.id())).unwrap();
+    let [call, outer, here] = running.addresses[..] else {
+        panic!()
+    };
+    let places: Vec<FrameAddress> = [outer, call, here]
+        .map(|pc| spaces.resolve(SPACE, &[pc]).frames[0])
+        .to_vec();
+    let frames = Symbols::default().symbolize(spaces.modules(), &places);
+    let names: Vec<_> = frames.iter().map(Frame::name).collect();
+    assert_eq!(names, [Some("outer"), Some("outer"), Some("here")]);
+}
+
+#[test]
+fn mini_debug_info_that_is_a_bomb_or_broken_leaves_the_program_stripped() {
+    let started = Instant::now();
+    let pack: [&dyn Fn(Vec<u8>) -> Vec<u8>; 4] = [
+        &|_| xz(vec![0; 256 << 20]),
+        &|bytes| xz(bytes)[..100].to_vec(),
+        &|bytes| bytes,
+        &|_| xz(b"no ELF file".to_vec()),
+    ];
+    for pack in pack {
+        let frames = frames_after(&["-O2"], |program| leave_mini_debug_info(program, pack));
+        assert_eq!(
+            frames.iter().map(shown).collect::<Vec<_>>(),
+            [Err(Unknown::Stripped); 2]
+        );
+    }
+    assert!(started.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn without_a_build_id_a_debug_link_counts_if_its_checksum_is_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["-O2", "-g", "-Wl,--build-id=none"];
+    let program = compile("gcc", folder.path(), "source.c", SOURCE, &flags);
+    let debug = split_debug(&program);
+    let running = Running::start(&program, 2);
+    let (spaces, addresses) = running.resolve();
+    let frames = || Symbols::default().symbolize(spaces.modules(), &addresses);
+    assert_eq!(frames().iter().map(shown).collect::<Vec<_>>(), FULL);
+    File::options()
+        .append(true)
+        .open(&debug)
+        .unwrap()
+        .write_all(b"x")
+        .unwrap();
+    assert_eq!(
+        frames().iter().map(shown).collect::<Vec<_>>(),
+        [Err(Unknown::Stripped); 2]
+    );
+}
+
+#[test]
+fn a_debug_file_with_nothing_but_symbols_gives_names() {
+    let frames = frames_after(&["-O2", "-Wl,--build-id=sha1"], |program| {
+        split_debug(program);
+    });
+    assert_eq!(frames.iter().map(shown).collect::<Vec<_>>(), NAMES);
+}
+
+#[test]
+fn a_stripped_library_says_so_of_what_it_does_not_export() {
+    let flags = ["-O2", "-s", "-Wl,--export-dynamic-symbol=here"];
+    let frames = frames_after(&flags, |_| {});
+    assert_eq!(
+        frames.iter().map(shown).collect::<Vec<_>>(),
+        [Err(Unknown::Stripped); 2]
+    );
+}
+
+#[test]
+fn a_frame_has_the_address_that_other_symbolizers_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("gcc", folder.path(), "source.c", SOURCE, &["-O2", "-g"]);
+    let running = Running::start(&program, 2);
+    let (spaces, addresses) = running.resolve();
+    let frames = Symbols::default().symbolize(spaces.modules(), &addresses);
+    for frame in &frames {
+        let Ok((name, _, line, _)) = shown(frame) else {
+            panic!("{frame:?}")
+        };
+        let address = format!("{:#x}", frame.elf_address.unwrap());
+        let mut command = Command::new("addr2line");
+        command.args(["-f", "-i", "-e"]).arg(&program).arg(address);
+        let answer = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let place = format!("source.c:{line}");
+        let mut lines = answer.lines();
+        let named = std::iter::from_fn(|| Some((lines.next()?, lines.next()?)))
+            .any(|(function, at)| function == name && at.contains(&place));
+        assert!(named, "{frame:?}: {answer}");
+    }
 }
 
 #[test]
@@ -313,17 +544,37 @@ int main() {
         // Above the allocator: only the container's functions, as far as this stack goes.
         for frame in &frames[1..] {
             let function = frame.function.as_ref().unwrap();
-            let of_std = function.name.contains("std::") && function.role == frame::Role::Library;
+            let of_std = function.name.contains("std::") && function.role == Role::Library;
             assert!(
                 of_std || &*function.name == name,
                 "{optimisation}: {function:?}"
             );
         }
-        assert_eq!(
-            frames[1].function.as_ref().unwrap().role,
-            frame::Role::Library
-        );
+        assert_eq!(frames[1].function.as_ref().unwrap().role, Role::Library);
     }
+}
+
+#[test]
+fn what_a_signal_interrupts_is_looked_up_where_it_was_and_not_before() {
+    let restore = "__asm__(\".globl restore\\n nop\\nrestore:\\n mov $15, %rax\\n syscall\\n\");\n\
+        extern char restore[];\n";
+    let source = SOURCE.replace("int main(void) {", &format!("{restore}int main(void) {{"));
+    let source = source.replace("fflush", "printf(\"%p\\n\", (void *)restore); fflush");
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("gcc", folder.path(), "source.c", &source, &["-O2", "-g"]);
+    let running = Running::start(&program, 3);
+    let [call, outer, restore] = running.addresses[..] else {
+        panic!()
+    };
+    let mut spaces = AddressSpaces::default();
+    spaces.observe(SPACE, Pid(running.child.id())).unwrap();
+    // A handler, what it returns to, a function interrupted at its first instruction, its caller.
+    let places = spaces.resolve(SPACE, &[outer, restore, outer, call]).frames;
+    let frames = Symbols::default().symbolize(spaces.modules(), &places);
+    let names: Vec<_> = frames.iter().map(Frame::name).collect();
+    let expected = ["outer", "restore", "outer", "inner", "outer"].map(Some);
+    assert_eq!(names, expected);
+    assert_eq!(shown(&frames[2]), FULL[0]);
 }
 
 #[inline(never)]
@@ -367,8 +618,11 @@ fn survive(bytes: &[u8], file_offsets: &[u64]) {
     file.write_all(bytes).unwrap();
     let module = Module::of_file("/nowhere/hostile", file);
     if let Ok(mut symbols) = ModuleSymbols::open(&module, &[]) {
+        let facts = module.facts().unwrap().as_ref().unwrap();
         for &offset in file_offsets {
-            let _answer = symbols.find(offset);
+            if let Some(address) = facts.address_of(offset) {
+                let _answer = symbols.find(address);
+            }
         }
     }
 }

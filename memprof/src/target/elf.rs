@@ -6,6 +6,7 @@
 
 mod bounded;
 mod code;
+mod debug_sections;
 mod relocations;
 mod symbol_table;
 #[cfg(test)]
@@ -23,6 +24,10 @@ use object::read::{ReadCache, ReadRef};
 
 use self::bounded::{Bounded, Pread};
 pub use self::code::{ElfCode, MAX_CODE_PAGES};
+pub use self::debug_sections::{
+    DebugFacts, DebugLink, MAX_PACKED_SECTIONS, MAX_UNPACKED_BYTES, MiniDebug, PackedSection,
+    Packing,
+};
 pub use self::relocations::{MAX_RELOCATIONS, ResolvedWord};
 use self::symbol_table::Search;
 pub use self::unwind_section::{MAX_UNWIND_BYTES, UnwindSection, unwind_section_of_image};
@@ -38,8 +43,6 @@ pub const MAX_BUILD_ID_BYTES: usize = 64;
 pub const MAX_ELF_PATH_BYTES: usize = 4096;
 /// Definitions of wanted names that are kept.
 pub const MAX_WANTED_SYMBOLS: usize = 4096;
-/// A compressed section that claims to unpack to more than this is a bomb.
-pub const MAX_UNPACKED_SECTION_BYTES: u64 = 2 << 30;
 
 const ENDIAN: LittleEndian = LittleEndian;
 
@@ -101,22 +104,6 @@ pub struct ElfFacts {
     pub segments: Vec<LoadSegment>,
     /// Where line information may be.
     pub debug: DebugFacts,
-}
-
-/// Where the debug information of a file is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DebugFacts {
-    /// DWARF in the file itself.
-    pub inside: bool,
-    /// A symbol table (`.symtab`) with at least one entry: the file is not stripped.
-    pub symtab: bool,
-    /// The file name in `.gnu_debuglink`, if it is a name without directories as it must be.
-    pub link: Option<String>,
-    /// The file refers to another one by a name that it chooses (`.gnu_debuglink`,
-    /// `.gnu_debugaltlink`, `.debug_sup`).
-    pub refers_elsewhere: bool,
-    /// A compressed section claims to unpack to more than [`MAX_UNPACKED_SECTION_BYTES`].
-    pub bomb: bool,
 }
 
 impl ElfFacts {
@@ -189,18 +176,23 @@ impl<'file> ElfReader<'file> {
         }
     }
 
+    /// The executable segments, without the rest of what [`Self::facts`] reads; the first few, if
+    /// there are more than linkers make.
+    pub fn code_segments(&self) -> Result<Vec<LoadSegment>, ElfError> {
+        let (header, data) = self.header()?;
+        let segments = header.program_headers(ENDIAN, data)?.iter();
+        let segments = segments.filter_map(load_segment);
+        let executable = segments.filter(|segment| segment.executable);
+        Ok(executable.take(unwind_section::MAX_CODE_SEGMENTS).collect())
+    }
+
     /// Headers, notes and the list of sections.
     pub fn facts(&self) -> Result<ElfFacts, ElfError> {
         let (header, data) = self.header()?;
         let mut facts = ElfFacts::default();
         for segment in header.program_headers(ENDIAN, data)? {
-            if segment.p_type(ENDIAN) == elf::PT_LOAD {
-                facts.segments.push(LoadSegment {
-                    file_offset: segment.p_offset(ENDIAN),
-                    file_size: segment.p_filesz(ENDIAN),
-                    address: segment.p_vaddr(ENDIAN),
-                    executable: segment.p_flags(ENDIAN).contains(elf::PF_X),
-                });
+            if let Some(segment) = load_segment(segment) {
+                facts.segments.push(segment);
             } else if segment.p_type(ENDIAN) == elf::PT_INTERP
                 && segment.p_filesz(ENDIAN) <= MAX_ELF_PATH_BYTES as u64
             {
@@ -213,8 +205,10 @@ impl<'file> ElfReader<'file> {
         }
         // A file without (usable) section headers still runs: what only sections tell is unknown.
         if let Ok(sections) = self.sections(header, data) {
-            for section in sections.iter() {
+            for (index, section) in sections.iter().enumerate() {
                 read_section(&sections, section, data, &mut facts);
+                let header_at = header_place(header, index);
+                facts.debug.read(&sections, section, header_at, data);
             }
         }
         Ok(facts)
@@ -288,6 +282,15 @@ fn parse_header<'data, R: ReadRef<'data>>(data: R) -> Result<(&'data Header, R),
     Ok((header, data))
 }
 
+fn load_segment(segment: &elf::ProgramHeader64<LittleEndian>) -> Option<LoadSegment> {
+    (segment.p_type(ENDIAN) == elf::PT_LOAD).then(|| LoadSegment {
+        file_offset: segment.p_offset(ENDIAN),
+        file_size: segment.p_filesz(ENDIAN),
+        address: segment.p_vaddr(ENDIAN),
+        executable: segment.p_flags(ENDIAN).contains(elf::PF_X),
+    })
+}
+
 fn read_notes(mut notes: object::read::elf::NoteIterator<'_, Header>, facts: &mut ElfFacts) {
     while let Ok(Some(note)) = notes.next() {
         if note.name() == elf::ELF_NOTE_GNU && note.n_type(ENDIAN) == elf::NT_GNU_BUILD_ID {
@@ -306,48 +309,21 @@ fn read_section<'a, 'file>(
     data: Bounded<'a, 'file>,
     facts: &mut ElfFacts,
 ) {
-    let packed = section.sh_flags(ENDIAN).contains(elf::SHF_COMPRESSED);
-    if packed
-        && let Some((offset, size)) = section.file_range(ENDIAN)
-        && size >= size_of::<elf::CompressionHeader64<LittleEndian>>() as u64
-        && let Ok(head) = data.read_at::<elf::CompressionHeader64<LittleEndian>>(offset)
-    {
-        facts.debug.bomb |= head.ch_size.get(ENDIAN) > MAX_UNPACKED_SECTION_BYTES;
-    }
-    if section.sh_type(ENDIAN) == elf::SHT_SYMTAB {
-        // The first entry of a symbol table is the null symbol.
-        facts.debug.symtab |= section.sh_size(ENDIAN) > section.sh_entsize(ENDIAN);
-    }
-    let Ok(name) = sections.section_name(ENDIAN, section) else {
-        return;
-    };
-    match name {
-        b".go.buildinfo" | b".note.go.buildid" => facts.go = true,
-        b".debug_info" | b".zdebug_info" => facts.debug.inside = true,
-        b".gnu_debugaltlink" | b".debug_sup" => facts.debug.refers_elsewhere = true,
-        b".gnu_debuglink" => {
-            facts.debug.refers_elsewhere = true;
-            if section.sh_size(ENDIAN) <= MAX_ELF_PATH_BYTES as u64
-                && let Ok(bytes) = section.data(ENDIAN, data)
-            {
-                facts.debug.link = link_name(bytes);
-            }
-        }
+    match sections.section_name(ENDIAN, section) {
+        Ok(b".go.buildinfo" | b".note.go.buildid") => facts.go = true,
         // Files without segments (separate debug files) have their notes in sections only.
-        _ => {
+        Ok(_) => {
             if let Ok(Some(notes)) = section.notes(ENDIAN, data) {
                 read_notes(notes, facts);
             }
         }
+        Err(_) => {}
     }
 }
 
-/// The file name in a `.gnu_debuglink` section: NUL-terminated, "with any leading directory
-/// components removed" (GDB manual, "Separate Debug Files"); a name with a directory in it would
-/// lead the reader to a file of the target's choice.
-fn link_name(section: &[u8]) -> Option<String> {
-    let end = section.iter().position(|&byte| byte == 0)?;
-    let name = std::str::from_utf8(section.get(..end)?).ok()?;
-    let plain = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
-    plain.then(|| name.to_owned())
+/// Where in the file a section's header stands.
+fn header_place(header: &Header, index: usize) -> u64 {
+    let size = u64::from(header.e_shentsize(ENDIAN));
+    let offset = (index as u64).saturating_mul(size);
+    header.e_shoff(ENDIAN).saturating_add(offset)
 }

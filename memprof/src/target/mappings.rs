@@ -20,7 +20,7 @@ pub const MAX_MAPPINGS: usize = 65_536;
 /// Lines longer than this (a path of 4,096 bytes and what stands before it) are skipped.
 pub const MAX_LINE_BYTES: usize = 8192;
 
-const DELETED_SUFFIX: &str = " (deleted)";
+pub(super) const DELETED_SUFFIX: &str = " (deleted)";
 
 /// A file as `/proc/PID/maps` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -175,7 +175,9 @@ fn parse_line(line: &str, last_path: &mut Arc<str>) -> Option<Mapping> {
     } else {
         Backing::Anonymous
     };
-    let kept = executable || backing != Backing::Anonymous;
+    // The kernel's own: a page for old system calls, one for stepping over probed instructions.
+    let of_the_kernel = path == "[vsyscall]" || path == "[uprobes]";
+    let kept = (executable && !of_the_kernel) || backing != Backing::Anonymous;
     (kept && start < end).then_some(Mapping {
         start,
         end,
@@ -232,12 +234,20 @@ pub fn open_mapped_file(pid: Pid, mapping: &Mapping) -> Result<File, OpenError> 
     let process = format!("/proc/{}", pid.0);
     // No zero padding: the kernel compares the name as text.
     let map_file = format!("{process}/map_files/{:x}-{:x}", mapping.start, mapping.end);
-    let first = match open_regular(&map_file, |_| true) {
+    let mapped = |found: &Metadata| found.ino() == id.inode;
+    // Something else may be mapped there by now. A stacked file system may give the inode another
+    // number than the mapping has; then its path will do.
+    let linked = || {
+        std::fs::read_link(&map_file).is_ok_and(|link| {
+            let link = link.to_string_lossy();
+            link == **path || link.strip_suffix(DELETED_SUFFIX) == Some(path)
+        })
+    };
+    let first = match open_regular(&map_file, |found| mapped(found) || linked()) {
         Ok(file) => return Ok(file),
         Err(OpenError::NotRegular) => return Err(OpenError::NotRegular),
         Err(error) => error,
     };
-    let mapped = |found: &Metadata| found.ino() == id.inode;
     let by_path = (!deleted).then(|| format!("{process}/root{path}"));
     let candidates = by_path.into_iter().chain([format!("{process}/exe")]);
     let mut replaced = false;
@@ -262,6 +272,14 @@ fn open_regular(path: &str, accept: impl Fn(&Metadata) -> bool) -> Result<File, 
         .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
         .open(path)
         .map_err(OpenError::Io)?;
+    reopen_regular(&handle, accept)
+}
+
+/// Opens what an `O_PATH` handle stands for, if it is a regular file that `accept`s.
+pub(super) fn reopen_regular(
+    handle: &File,
+    accept: impl Fn(&Metadata) -> bool,
+) -> Result<File, OpenError> {
     let metadata = handle.metadata().map_err(OpenError::Io)?;
     if !accept(&metadata) {
         return Err(OpenError::Replaced);
@@ -295,7 +313,7 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
 ";
 
     #[test]
-    fn keeps_executable_and_file_backed_mappings_only() {
+    fn keeps_executable_and_file_backed_mappings_of_the_program_only() {
         let mappings = parse(SMALL);
         let starts: Vec<u64> = mappings.iter().map(|m| m.start).collect();
         assert_eq!(
@@ -306,7 +324,6 @@ ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsysca
                 0x7f00_0000_0000,
                 0x7f00_0000_2000,
                 0x7fff_0000_0000,
-                0xffff_ffff_ff60_0000
             ]
         );
     }

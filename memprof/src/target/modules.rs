@@ -3,6 +3,7 @@
 //!
 //! Each mapped file is one [`Module`] with an open handle, shared by all processes that map it.
 
+mod layout;
 mod module;
 #[cfg(test)]
 mod tests;
@@ -12,15 +13,25 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
+pub use self::layout::Region;
+use self::layout::{Image, Layout};
 pub use self::module::Module;
 use self::module::Stamp;
 use crate::events::event::{Pid, SpaceId};
-use crate::target::mappings::{Backing, FileId, Mapping, Mappings};
+use crate::target::elf::ElfError;
+use crate::target::mappings::{Backing, FileId, MAX_MAPPINGS, Mapping, Mappings};
+use crate::target::perf_map_file::{PerfMapFile, PerfMapIndex};
 
 /// Modules of a whole run, each with an open file.
 pub const MAX_MODULES: usize = 4096;
+/// Names that mappings have for modules. One file may have several; further ones are forgotten.
+const MAX_NAMES: usize = MAX_MODULES;
+/// Regions of a space that are kept although they are not mapped any more, beside as many as are.
+const UNMAPPED_KEPT: usize = 64;
 /// Address spaces that are remembered at a time.
 pub const MAX_SPACES: usize = 65_536;
+/// Processes of a run whose perf maps are read.
+pub const MAX_PERF_MAPS: usize = 1024;
 
 /// The name of a [`Module`] in its [`AddressSpaces`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,7 +49,7 @@ pub enum Place {
     },
     /// In executable memory without a file: code made at run time.
     Jit,
-    /// In the kernel's shared object.
+    /// In the kernel's shared object, which could not be read.
     Vdso,
     /// In a file for which there was no room (see [`MAX_MODULES`]).
     TooManyModules,
@@ -58,6 +69,8 @@ pub struct FrameAddress {
     pub is_return_address: bool,
     /// Where it is.
     pub place: Place,
+    /// Where the names of code that is in no ELF file would be.
+    pub perf_map: Option<PerfMapIndex>,
 }
 
 impl FrameAddress {
@@ -83,48 +96,12 @@ pub struct Resolved {
     pub missed: usize,
 }
 
-/// An executable mapping and where its addresses are.
-#[derive(Clone, Debug)]
-pub struct Region {
-    /// Its first address.
-    pub start: u64,
-    /// The address behind its last.
-    pub end: u64,
-    /// Where its first address is.
-    pub place: Place,
-}
-
-/// The executable mappings of one address space at one moment.
-#[derive(Debug, Default)]
-struct Layout {
-    regions: Vec<Region>,
-    modules: HashMap<FileId, ModuleIndex>,
-    image: Image,
-}
-
-/// What stays as it is until an exec: the vdso never moves, the executable never changes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Image {
-    vdso: Option<u64>,
-    executable: Option<(u64, u64)>,
-}
-
-impl Layout {
-    fn find(&self, address: u64) -> Option<Place> {
-        let after = self.regions.partition_point(|r| r.start <= address);
-        let region = self.regions.get(after.checked_sub(1)?)?;
-        let within = (address < region.end).then(|| address - region.start)?;
-        Some(match region.place {
-            Place::File {
-                module,
-                file_offset,
-            } => Place::File {
-                module,
-                file_offset: file_offset.checked_add(within)?,
-            },
-            other => other,
-        })
-    }
+/// A perf map of an address space.
+pub struct FoundPerfMap {
+    /// Where it is read.
+    pub file: PerfMapFile,
+    /// That of the address space as a copy of which this one began.
+    pub inherited: Option<PerfMapIndex>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -133,6 +110,8 @@ struct Space {
     /// The layout before: a stack may arrive after the library that it ran through was unloaded.
     before: Option<Arc<Layout>>,
     gone: bool,
+    /// Where the names of its code without a file are, and whose file that is.
+    perf_map: Option<(PerfMapIndex, Pid)>,
 }
 
 /// The modules of a run so far. Cheap to clone: what a clone names stays, whoever goes on.
@@ -145,6 +124,11 @@ impl Modules {
         self.0.get(index.0 as usize).map(|module| &**module)
     }
 
+    /// The module of that name, to be held on to.
+    pub fn handle(&self, index: ModuleIndex) -> Option<Arc<Module>> {
+        self.0.get(index.0 as usize).cloned()
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (ModuleIndex, &Module)> {
         (0..)
@@ -153,13 +137,38 @@ impl Modules {
     }
 }
 
+/// What a reading of a process's mappings does to what was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// It takes its place: what is not in it is gone, what it says is so.
+    Whole,
+    /// It adds to it, where nothing was known. The process went on since the last change that was
+    /// told; what else it changed will be told in its turn.
+    Additions,
+}
+
+/// What a reading found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// The process as it was known: the space's mappings are up to date.
+    Read,
+    /// Nobody, or another program: the process has left the space.
+    Departed,
+}
+
 /// The mappings of all followed address spaces, and the modules of the whole run.
 #[derive(Default)]
 pub struct AddressSpaces {
     spaces: HashMap<SpaceId, Space>,
     modules: Modules,
     opened: HashMap<Stamp, ModuleIndex>,
-    unopened: HashMap<(FileId, Arc<str>), ModuleIndex>,
+    /// The latest module by what mappings call it: for a process that is gone, and whose files
+    /// can't be opened through it any more.
+    named: HashMap<(FileId, Arc<str>), ModuleIndex>,
+    vdso: Option<ModuleIndex>,
+    perf_maps: u16,
+    new_perf_maps: Vec<FoundPerfMap>,
+    perf_maps_left_out: u64,
 }
 
 impl AddressSpaces {
@@ -169,6 +178,17 @@ impl AddressSpaces {
     /// way, what was known of the space stays. Errors are those of reading `/proc`; that the
     /// process does not exist is not one.
     pub fn observe(&mut self, space: SpaceId, pid: Pid) -> io::Result<()> {
+        if self.read(space, pid, Reading::Whole)? == Observed::Departed {
+            self.abandon(space);
+        }
+        Ok(())
+    }
+
+    /// Reads what `pid`, which lives in `space` perhaps with others, has mapped now.
+    ///
+    /// # Errors
+    /// Those of reading `/proc`; that the process does not exist is not one.
+    pub fn read(&mut self, space: SpaceId, pid: Pid, reading: Reading) -> io::Result<Observed> {
         let mappings = match Mappings::read(pid) {
             Ok(mappings) => mappings,
             // ESRCH: it ended between opening and reading.
@@ -182,17 +202,17 @@ impl AddressSpaces {
         };
         let executable = std::fs::metadata(format!("/proc/{}/exe", pid.0)).ok();
         let executable = executable.map(|metadata| (metadata.dev(), metadata.ino()));
-        self.update(space, pid, &mappings, executable);
-        Ok(())
+        Ok(self.take_in(space, pid, &mappings, executable, reading))
     }
 
-    fn update(
+    fn take_in(
         &mut self,
         space: SpaceId,
         pid: Pid,
         mappings: &Mappings,
         executable: Option<(u64, u64)>,
-    ) {
+        reading: Reading,
+    ) -> Observed {
         let mut vdso = mappings.iter().filter(|m| m.backing == Backing::Vdso);
         let image = Image {
             vdso: vdso.next().map(|mapping| mapping.start),
@@ -202,64 +222,177 @@ impl AddressSpaces {
         let departed = mappings.iter().next().is_none()
             || known.as_ref().is_some_and(|known| known.image != image);
         if departed {
-            if known.is_some() || self.spaces.len() < MAX_SPACES {
-                self.spaces.entry(space).or_default().gone = true;
-            }
-            return;
+            return Observed::Departed;
         }
-        let layout = self.lay_out(pid, mappings, image, known.as_deref());
+        let mut layout = Layout::of(image);
+        for mapping in mappings.iter().filter(|mapping| mapping.executable) {
+            let known = known.as_ref().map(|known| &known.modules);
+            let region = self.region(pid, mapping, &mut layout.modules, known);
+            layout.insert(region);
+        }
+        layout.vdso = self.vdso;
+        let runs_without_elf = self.runs_without_elf(&layout, mappings);
         if known.is_some() || self.spaces.len() < MAX_SPACES {
             let entry = self.spaces.entry(space).or_default();
-            entry.before = known;
-            entry.now = Arc::new(layout);
             entry.gone = false;
+            match known {
+                Some(mut known)
+                    if reading == Reading::Additions && !is_outdated(&known, &layout) =>
+                {
+                    let additions = Arc::make_mut(&mut known);
+                    additions.modules.extend(&layout.modules);
+                    for region in layout.regions() {
+                        additions.insert_if_free(*region);
+                    }
+                    entry.now = known;
+                }
+                known => {
+                    entry.before = known;
+                    entry.now = Arc::new(layout);
+                }
+            }
+            if runs_without_elf {
+                self.find_perf_map(space, pid);
+            }
+        }
+        Observed::Read
+    }
+
+    /// Whether there is code that no ELF file has: a compiler may have made it.
+    fn runs_without_elf(&self, layout: &Layout, mappings: &Mappings) -> bool {
+        let mut code = mappings.iter().filter(|mapping| mapping.executable);
+        code.any(|mapping| self.is_without_elf(layout, mapping))
+    }
+
+    /// Memory without a file, or with one that has no name and never had, as compilers use that
+    /// map their memory twice.
+    fn is_without_elf(&self, layout: &Layout, mapping: &Mapping) -> bool {
+        match &mapping.backing {
+            Backing::Anonymous => true,
+            Backing::File { deleted: true, .. } => match layout.find(mapping.start) {
+                Some(Place::File { module, .. }) => {
+                    let facts = self.modules.get(module).and_then(Module::facts);
+                    facts == Some(&Err(ElfError::NotElf))
+                }
+                _ => false,
+            },
+            _ => false,
         }
     }
 
-    fn lay_out(
+    /// Takes note of where the process's perf map is, unless that is known.
+    fn find_perf_map(&mut self, space: SpaceId, pid: Pid) {
+        let Some(space) = self.spaces.get_mut(&space) else {
+            return;
+        };
+        if space.perf_map.is_some_and(|(_, owner)| owner == pid) {
+            return;
+        }
+        if usize::from(self.perf_maps) >= MAX_PERF_MAPS {
+            self.perf_maps_left_out += 1;
+            return;
+        }
+        if let Some(file) = PerfMapFile::of(pid) {
+            let inherited = space.perf_map.map(|(index, _)| index);
+            space.perf_map = Some((PerfMapIndex(self.perf_maps), pid));
+            self.perf_maps += 1;
+            self.new_perf_maps.push(FoundPerfMap { file, inherited });
+        }
+    }
+
+    /// The perf maps that were found since the last call, in the order of their indices.
+    pub fn take_new_perf_maps(&mut self) -> Vec<FoundPerfMap> {
+        std::mem::take(&mut self.new_perf_maps)
+    }
+
+    /// Processes past [`MAX_PERF_MAPS`].
+    pub fn perf_maps_left_out(&self) -> u64 {
+        self.perf_maps_left_out
+    }
+
+    /// Takes in that `pid`, which lives in `space`, has mapped code, as of now in the order of
+    /// events; whether that changed what is known.
+    pub fn map(&mut self, space: SpaceId, pid: Pid, mapping: &Mapping) -> bool {
+        let Some(entry) = self.spaces.get_mut(&space) else {
+            return false;
+        };
+        if entry.now.len() >= MAX_MAPPINGS {
+            return false;
+        }
+        let mut now = std::mem::take(&mut entry.now);
+        let layout = Arc::make_mut(&mut now);
+        let mut modules = HashMap::new();
+        let region = self.region(pid, mapping, &mut modules, Some(&layout.modules));
+        layout.modules.extend(modules);
+        let changed = layout.insert(region);
+        let without_elf = changed && self.is_without_elf(layout, mapping);
+        self.spaces.entry(space).or_default().now = now;
+        if without_elf {
+            self.find_perf_map(space, pid);
+        }
+        changed
+    }
+
+    /// The process that lived in `space` is not there any more, and nobody else to ask.
+    pub fn abandon(&mut self, space: SpaceId) {
+        let known = self.spaces.contains_key(&space);
+        if known || self.spaces.len() < MAX_SPACES {
+            self.spaces.entry(space).or_default().gone = true;
+        }
+    }
+
+    /// The region of a mapping. `modules` are the open files of its layout so far, `known` those
+    /// of the layout before, which may have been written to since.
+    fn region(
         &mut self,
         pid: Pid,
-        mappings: &Mappings,
-        image: Image,
-        known: Option<&Layout>,
-    ) -> Layout {
-        let mut layout = Layout {
-            image,
-            ..Layout::default()
-        };
-        for mapping in mappings.iter().filter(|mapping| mapping.executable) {
-            let place = match &mapping.backing {
-                Backing::Anonymous => Place::Jit,
-                Backing::Vdso => Place::Vdso,
-                Backing::File { id, path, deleted } => {
-                    let again = layout.modules.get(id);
-                    let again = again.or_else(|| known.and_then(|known| known.modules.get(id)));
-                    let module = again
-                        .copied()
-                        .or_else(|| self.module(pid, mapping, *id, path, *deleted));
-                    module.map_or(Place::TooManyModules, |module| {
-                        // Without a handle the inode may come to be another file's.
-                        if self
-                            .modules
-                            .get(module)
-                            .is_some_and(|module| module.file().is_some())
-                        {
-                            layout.modules.insert(*id, module);
-                        }
-                        Place::File {
-                            module,
-                            file_offset: mapping.file_offset,
-                        }
+        mapping: &Mapping,
+        modules: &mut HashMap<FileId, ModuleIndex>,
+        known: Option<&HashMap<FileId, ModuleIndex>>,
+    ) -> Region {
+        let place = match &mapping.backing {
+            Backing::Anonymous => Place::Jit,
+            Backing::Vdso => {
+                self.read_vdso(pid, mapping);
+                Place::Vdso
+            }
+            Backing::File { id, path, deleted } => {
+                let again = modules.get(id).copied();
+                let module = again
+                    .or_else(|| {
+                        known?
+                            .get(id)
+                            .copied()
+                            .filter(|&one| self.is_as_it_was(one))
                     })
-                }
-            };
-            layout.regions.push(Region {
-                start: mapping.start,
-                end: mapping.end,
-                place,
-            });
+                    .or_else(|| self.module(pid, mapping, *id, path, *deleted));
+                module.map_or(Place::TooManyModules, |module| {
+                    // Without a handle the inode may come to be another file's.
+                    if self
+                        .modules
+                        .get(module)
+                        .is_some_and(|module| module.file().is_some())
+                    {
+                        modules.insert(*id, module);
+                    }
+                    Place::File {
+                        module,
+                        file_offset: mapping.file_offset,
+                    }
+                })
+            }
+        };
+        Region {
+            start: mapping.start,
+            end: mapping.end,
+            place,
         }
-        layout
+    }
+
+    fn is_as_it_was(&self, module: ModuleIndex) -> bool {
+        self.modules
+            .get(module)
+            .is_some_and(|module| !module.is_changed())
     }
 
     /// The module of a mapped file: one that is known, or a new one, if there is room.
@@ -272,32 +405,46 @@ impl AddressSpaces {
         deleted: bool,
     ) -> Option<ModuleIndex> {
         let module = Module::of(pid, mapping, path, deleted);
+        let name = (id, Arc::clone(path));
         let stamp = module.stamp();
-        let unopened = (id, Arc::clone(path));
         let known = match &stamp {
-            Some(stamp) => self.opened.get(stamp),
-            None => self.unopened.get(&unopened),
+            Some(stamp) => self.opened.get(stamp).copied(),
+            None => self.named.get(&name).copied(),
         };
-        if let Some(&known) = known {
-            return Some(known);
-        }
-        if self.modules.0.len() >= MAX_MODULES {
-            return None;
-        }
-        let index = ModuleIndex(u32::try_from(self.modules.0.len()).ok()?);
-        self.modules.0.push(Arc::new(module));
-        match stamp {
-            Some(stamp) => self.opened.insert(stamp, index),
-            None => self.unopened.insert(unopened, index),
+        let index = match known {
+            Some(known) => known,
+            None if self.modules.0.len() >= MAX_MODULES => return None,
+            None => {
+                let index = ModuleIndex(u32::try_from(self.modules.0.len()).ok()?);
+                self.modules.0.push(Arc::new(module));
+                if let Some(stamp) = stamp {
+                    self.opened.insert(stamp, index);
+                }
+                index
+            }
         };
+        if self.named.len() < MAX_NAMES || self.named.contains_key(&name) {
+            self.named.insert(name, index);
+        }
         Some(index)
     }
 
-    /// The executable mappings of a space as they were read last, by address.
-    pub fn regions(&self, space: SpaceId) -> &[Region] {
-        self.spaces
-            .get(&space)
-            .map_or(&[], |space| &space.now.regions)
+    /// Makes a module of the vdso, which is the same one in all processes.
+    fn read_vdso(&mut self, pid: Pid, mapping: &Mapping) {
+        if self.vdso.is_none()
+            && self.modules.0.len() < MAX_MODULES
+            && let Ok(index) = u32::try_from(self.modules.0.len())
+            && let Ok(module) = Module::of_vdso(pid, mapping)
+        {
+            self.modules.0.push(Arc::new(module));
+            self.vdso = Some(ModuleIndex(index));
+        }
+    }
+
+    /// The executable mappings of a space as far as they are known, by address.
+    pub fn regions(&self, space: SpaceId) -> impl Iterator<Item = &Region> {
+        let space = self.spaces.get(&space);
+        space.into_iter().flat_map(|space| space.now.regions())
     }
 
     /// `child` begins as a copy of `parent`, as after `fork`.
@@ -318,6 +465,7 @@ impl AddressSpaces {
     /// an instruction, the others return addresses.
     pub fn resolve(&self, space: SpaceId, pcs: &[u64]) -> Resolved {
         let space = self.spaces.get(&space);
+        let perf_map = space.and_then(|space| Some(space.perf_map?.0));
         let mut missed = 0;
         let frames = pcs
             .iter()
@@ -337,6 +485,7 @@ impl AddressSpaces {
                     pc,
                     is_return_address,
                     place,
+                    perf_map,
                 }
             })
             .collect();
@@ -347,6 +496,11 @@ impl AddressSpaces {
     pub fn modules(&self) -> &Modules {
         &self.modules
     }
+}
+
+/// Whether so much of what is known was unmapped since that it is time to forget that.
+fn is_outdated(known: &Layout, read: &Layout) -> bool {
+    known.len() > 2 * read.len() + UNMAPPED_KEPT
 }
 
 /// A call that never returns can be the last instruction of its mapping: what counts is where

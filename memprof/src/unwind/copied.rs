@@ -27,14 +27,17 @@ mod section;
 mod tests;
 mod walk;
 
+use gimli::BaseAddresses;
 use memprof_common::event::{CopiedRegisters, MAX_FRAMES, StackEnd};
 
 use self::code::Files;
 pub use self::code::{Code, MAX_HELD_BYTES};
+use self::frame::{Evaluator, Frame, Step};
 pub use self::frame::{MAX_ENTRY_BYTES, MAX_OPERATIONS};
 pub use self::memory::CopiedMemory;
 use self::registers::Registers;
 pub use self::section::MAX_SECTION_BYTES;
+use self::section::{Kind, Section};
 pub use self::walk::MAX_WALK_WORK;
 use self::walk::{Start, Walker};
 use crate::target::modules::FrameAddress;
@@ -62,6 +65,45 @@ pub struct Continued {
     pub frames: Vec<FrameAddress>,
     /// How the walk ended.
     pub end: StackEnd,
+}
+
+/// The program counters that a bare section gives for a stack, outwards from its caller's: a walk
+/// without files, for fuzzing. `debug` says which of the two kinds of section it is.
+#[doc(hidden)]
+pub fn walk_section(
+    bytes: &[u8],
+    debug: bool,
+    call: &[u64; 8],
+    memory: CopiedMemory<'_>,
+) -> Vec<u64> {
+    let (kind, bases) = match debug {
+        false => (
+            Kind::EhFrame,
+            BaseAddresses::default().set_eh_frame(0x1000_0000),
+        ),
+        true => (Kind::DebugFrame, BaseAddresses::default()),
+    };
+    let mut pcs = Vec::new();
+    let Some(section) = Section::new(kind, bytes, bases, true) else {
+        return pcs;
+    };
+    let mut evaluator = Evaluator::new(MAX_WALK_WORK);
+    let mut registers = Registers::of_call(call);
+    while let Some(pc) = registers.pc().filter(|_| pcs.len() < MAX_FRAMES) {
+        let frame = Frame {
+            address: pc.wrapping_sub(1),
+            registers: &registers,
+            memory,
+        };
+        match section.find_caller(frame, &mut evaluator) {
+            Some(Step::Caller {
+                registers: caller, ..
+            }) => registers = caller,
+            _ => break,
+        }
+        pcs.extend(registers.pc());
+    }
+    pcs
 }
 
 /// Walks copied stacks. Keeps the unwind information of the files that it met, up to a limit.

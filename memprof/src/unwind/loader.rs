@@ -1,6 +1,12 @@
-//! Tables into the kernel: each file once, whoever maps it; each space's mappings as a whole.
+//! Tables into the kernel: equal ones once, whoever maps them; each space's mappings as a whole.
 
-use std::{collections::HashMap as StdHashMap, fs::File, os::unix::fs::FileExt as _};
+use std::{
+    collections::HashMap as StdHashMap,
+    fs::File,
+    hash::{BuildHasher as _, RandomState},
+    os::unix::fs::FileExt as _,
+    time::Duration,
+};
 
 use anyhow::Result;
 use aya::{
@@ -8,21 +14,34 @@ use aya::{
     maps::{Array, ArrayOfMaps, HashMap, MapData},
 };
 use memprof_common::unwind::{
-    Chunk, MAX_MAPPINGS, MAX_SEGMENTS, NO_EXE, Page, ProcessMappings, SEGMENT_CHUNKS,
-    START_PADDING, page_key,
+    Chunk, MAX_MAPPINGS, MAX_SEGMENTS, NO_EXE, PAGE_SHIFT, PENDING_EXE, Page, ProcessMappings,
+    SEGMENT_CHUNKS, START_PADDING, page_key,
 };
+use nix::time::{ClockId, clock_gettime};
 
-use super::{rows::compile, tables::Tables};
+use super::{
+    mapped::{Code, MappedCode},
+    rows::compile,
+    tables::Tables,
+};
 use crate::{
     identity::{Pid, SpaceId},
     target::{
-        elf::{ElfReader, LoadSegment, UnwindSection, unwind_section_of_image},
-        modules::{ModuleIndex, Modules, Place, Region},
+        elf::{ElfError, ElfReader, LoadSegment, UnwindSection, unwind_section_of_image},
+        modules::{Module, ModuleIndex},
     },
 };
 
 /// The largest vdso that is read; the kernel's has two pages of code.
 const MAX_VDSO_BYTES: u64 = 1 << 20;
+
+/// The most that the tables of one file may take in the kernel, in bytes: four million rows.
+/// Browsers need half of it.
+pub const MAX_FILE_BYTES: usize = 32 << 20;
+
+/// Processor time that all files of a run may take to be loaded: what compilers make fills all room
+/// in a tenth of it, so what takes longer is the targets' malice.
+pub const MAX_LOADING: Duration = Duration::from_secs(30);
 
 /// A plain type of `memprof-common` on its way into a map.
 #[repr(transparent)]
@@ -53,17 +72,50 @@ struct Executable {
     image_address: u64,
 }
 
-/// What was loaded, and what found no room.
+/// A file whose tables are in the kernel.
+struct Loaded {
+    executable: Executable,
+    segments: Vec<LoadSegment>,
+}
+
+/// What was loaded, and what was not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoaderStats {
-    /// Files with tables in the kernel.
+    /// Different tables in the kernel.
     pub executables: u64,
-    /// Rows in them.
+    /// Files that have the same tables as another one.
+    pub shared: u64,
+    /// Rows in the tables.
     pub rows: u64,
-    /// Files whose unwind information could not be read or found no room.
-    pub failed: u64,
-    /// Mappings past [`MAX_MAPPINGS`] of their process.
+    /// Files without unwind information.
+    pub without: u64,
+    /// Files whose unwind information could not be read.
+    pub unreadable: u64,
+    /// Files whose tables would take more than [`MAX_FILE_BYTES`].
+    pub too_large: u64,
+    /// Files whose tables found no room beside the others.
+    pub no_room: u64,
+    /// Files that were not loaded because the others had taken [`MAX_LOADING`].
+    pub no_time: u64,
+    /// Functions left out because their file reached a limit.
+    pub functions_over_limit: u64,
+    /// Rows left out of pages with too many.
+    pub dense_rows: u64,
+    /// Pages left out of files with too many.
+    pub pages_over_limit: u64,
+    /// The most executable mappings of one process at one time that the kernel side had no room
+    /// for.
     pub mappings_left_out: u64,
+    /// Times the kernel refused to take a process's mappings.
+    pub refused: u64,
+}
+
+/// Why a file has no tables.
+enum Failure {
+    NoUnwindInformation,
+    Unreadable,
+    TooLarge,
+    NoRoom,
 }
 
 /// Puts tables and mappings into the kernel.
@@ -73,8 +125,13 @@ pub struct UnwindLoader {
     next_chunk: u32,
     next_number: u32,
     generation: u64,
-    loaded: StdHashMap<ModuleIndex, Option<Executable>>,
+    loaded: StdHashMap<ModuleIndex, Option<Loaded>>,
+    /// By what the tables are made from. Not by build id, which is whatever a file says it is.
+    by_section: StdHashMap<u64, Option<Executable>>,
+    /// Keyed at random: who doesn't know the key can't make two sections with one hash.
+    section_hash: RandomState,
     vdso: Option<Option<Executable>>,
+    loading: Duration,
     stats: LoaderStats,
 }
 
@@ -88,7 +145,10 @@ impl UnwindLoader {
             next_number: NO_EXE + 1,
             generation: 0,
             loaded: StdHashMap::new(),
+            by_section: StdHashMap::new(),
+            section_hash: RandomState::new(),
             vdso: None,
+            loading: Duration::ZERO,
             stats: LoaderStats::default(),
         }
     }
@@ -98,44 +158,74 @@ impl UnwindLoader {
         self.stats
     }
 
-    /// Tells the kernel what `space`, in which `pid` lives, has mapped, loading the tables of
-    /// files that are new. `regions` are sorted by address.
-    ///
-    /// # Errors
-    /// If the kernel has no room for the mappings.
-    pub fn publish(
-        &mut self,
-        space: SpaceId,
-        pid: Pid,
-        regions: &[Region],
-        modules: &Modules,
-    ) -> Result<()> {
-        self.generation += 1;
+    /// Whether it is settled what tables a file has, if any.
+    pub fn is_loaded(&self, module: ModuleIndex) -> bool {
+        self.loaded.contains_key(&module)
+    }
+
+    /// Loads the tables of a file, unless it is settled that it has some or none.
+    pub fn load(&mut self, module: ModuleIndex, handle: &Module) {
+        if self.is_loaded(module) {
+            return;
+        }
+        let start = processor_time();
+        let loaded = match handle.file() {
+            Some(_) if self.loading > MAX_LOADING => {
+                self.stats.no_time += 1;
+                None
+            }
+            Some(file) => {
+                let reader = ElfReader::new(file);
+                let section = reader.unwind_section();
+                self.load_section(&section).map(|executable| Loaded {
+                    executable,
+                    segments: reader.code_segments().unwrap_or_default(),
+                })
+            }
+            None => {
+                self.stats.unreadable += 1;
+                None
+            }
+        };
+        self.loading += processor_time().saturating_sub(start);
+        self.loaded.insert(module, loaded);
+    }
+
+    /// Tells the kernel what `space`, in which `pid` lives, has mapped, by address; `left_out` is
+    /// how much more there is. Files that are not loaded yet are marked as such.
+    pub fn publish(&mut self, space: SpaceId, pid: Pid, mapped: &[MappedCode], left_out: u64) {
+        self.stats.mappings_left_out = self.stats.mappings_left_out.max(left_out);
         let mut mappings = Box::new(ProcessMappings {
-            generation: self.generation,
-            count: 0,
+            generation: 0,
+            count: mapped.len().min(MAX_MAPPINGS) as u64,
             start: [START_PADDING; MAX_MAPPINGS],
             end: [0; MAX_MAPPINGS],
             bias: [0; MAX_MAPPINGS],
             exe: [NO_EXE; MAX_MAPPINGS],
         });
-        let left_out = regions.len().saturating_sub(MAX_MAPPINGS) as u64;
-        self.stats.mappings_left_out += left_out;
-        // The page that x86-64 has for old system calls lies among the kernel's addresses, where
-        // the search does not reach.
-        let searched = regions.iter().filter(|region| region.end < START_PADDING);
-        for (index, region) in searched.take(MAX_MAPPINGS).enumerate() {
-            mappings.start[index] = region.start;
-            mappings.end[index] = region.end;
-            if let Some((executable, address)) = self.executable(pid, region, modules) {
-                mappings.exe[index] = executable.number;
-                let relative = address.wrapping_sub(executable.image_address);
-                mappings.bias[index] = region.start.wrapping_sub(relative);
-            }
-            mappings.count += 1;
+        for (index, mapped) in mapped.iter().take(MAX_MAPPINGS).enumerate() {
+            mappings.start[index] = mapped.start;
+            mappings.end[index] = mapped.end;
+            (mappings.exe[index], mappings.bias[index]) = self.tables_of(pid, mapped);
         }
-        self.maps.mappings.insert(space.0, Plain(*mappings), 0)?;
-        Ok(())
+        // A forked child has its parent's already; and a new generation costs all that is
+        // remembered of the old one.
+        if let Ok(Plain(current)) = self.maps.mappings.get(&space.0, 0) {
+            mappings.generation = current.generation;
+            if *mappings == current {
+                return;
+            }
+        }
+        self.generation += 1;
+        mappings.generation = self.generation;
+        if self
+            .maps
+            .mappings
+            .insert(space.0, Plain(*mappings), 0)
+            .is_err()
+        {
+            self.stats.refused += 1;
+        }
     }
 
     /// A space in which nothing happens any more.
@@ -144,79 +234,108 @@ impl UnwindLoader {
         let _ = self.maps.mappings.remove(&space.0);
     }
 
-    /// The executable of a region, and the region's first address as the file has it.
-    fn executable(
-        &mut self,
-        pid: Pid,
-        region: &Region,
-        modules: &Modules,
-    ) -> Option<(Executable, u64)> {
-        match region.place {
-            Place::File {
+    /// Makes room for the next tables, which takes the kernel some milliseconds: better now than
+    /// when somebody waits for them.
+    pub fn make_room(&mut self) {
+        // Refused: then so will be the tables, and be counted.
+        let _ = self.segment(self.next_chunk / SEGMENT_CHUNKS + 1);
+    }
+
+    /// The number of a mapping's executable, and its bias.
+    fn tables_of(&mut self, pid: Pid, mapped: &MappedCode) -> (u32, u64) {
+        let tables = match &mapped.code {
+            Code::File {
                 module,
                 file_offset,
-            } => {
-                let facts = modules.get(module)?.facts()?.as_ref().ok()?;
-                let address = address_of_mapping(&facts.segments, file_offset)?;
-                let executable = match self.loaded.get(&module) {
-                    Some(known) => *known,
-                    None => {
-                        let file = modules.get(module)?.file()?;
-                        let executable = self.load_file(file);
-                        self.loaded.insert(module, executable);
-                        executable
-                    }
-                };
-                Some((executable?, address))
-            }
-            Place::Vdso => {
+                ..
+            } => match self.loaded.get(module) {
+                Some(Some(loaded)) => address_of_mapping(&loaded.segments, *file_offset)
+                    .map(|address| (loaded.executable, address)),
+                Some(None) => None,
+                None => return (PENDING_EXE, 0),
+            },
+            Code::Vdso => {
                 if self.vdso.is_none() {
-                    self.vdso = Some(self.load_vdso(pid, region));
+                    self.vdso = Some(self.load_vdso(pid, mapped));
                 }
                 // The image of the vdso begins at its first address.
-                let executable = self.vdso.flatten()?;
-                Some((executable, executable.image_address))
+                let executable = self.vdso.flatten();
+                executable.map(|executable| (executable, executable.image_address))
             }
-            _ => None,
-        }
+            Code::Unknown => None,
+        };
+        tables.map_or((NO_EXE, 0), |(executable, address)| {
+            let relative = address.wrapping_sub(executable.image_address);
+            (executable.number, mapped.start.wrapping_sub(relative))
+        })
     }
 
-    fn load_file(&mut self, file: &File) -> Option<Executable> {
-        let reader = ElfReader::new(file);
-        let section = reader.unwind_section();
-        self.load(section.ok().flatten().as_ref())
-    }
-
-    fn load_vdso(&mut self, pid: Pid, region: &Region) -> Option<Executable> {
-        let bytes = region.end.checked_sub(region.start)?.min(MAX_VDSO_BYTES);
+    fn load_vdso(&mut self, pid: Pid, mapped: &MappedCode) -> Option<Executable> {
+        let bytes = mapped.end.checked_sub(mapped.start)?.min(MAX_VDSO_BYTES);
         let mut image = vec![0; bytes as usize];
         let memory = File::open(format!("/proc/{}/mem", pid.0)).ok()?;
-        memory.read_exact_at(&mut image, region.start).ok()?;
-        self.load(unwind_section_of_image(&image).ok().flatten().as_ref())
+        memory.read_exact_at(&mut image, mapped.start).ok()?;
+        self.load_section(&unwind_section_of_image(&image))
     }
 
-    fn load(&mut self, section: Option<&UnwindSection<'_>>) -> Option<Executable> {
-        let loaded = section.and_then(|section| {
-            let rows = compile(section);
-            let tables = Tables::new(&rows.rows);
-            let number = self.put(&tables).ok()?;
-            self.stats.rows += rows.rows.len() as u64;
-            Some(Executable {
-                number,
-                image_address: section.image_address,
-            })
-        });
-        match loaded {
-            Some(_) => self.stats.executables += 1,
-            None => self.stats.failed += 1,
+    fn load_section(
+        &mut self,
+        section: &Result<Option<UnwindSection<'_>>, ElfError>,
+    ) -> Option<Executable> {
+        let outcome = match section {
+            // Any file may be mapped.
+            Ok(None) | Err(ElfError::NotElf) => Err(Failure::NoUnwindInformation),
+            Err(_) => Err(Failure::Unreadable),
+            Ok(Some(section)) => {
+                let hash = self.section_hash.hash_one(section);
+                if let Some(known) = self.by_section.get(&hash) {
+                    self.stats.shared += u64::from(known.is_some());
+                    return *known;
+                }
+                let made = self.make(section);
+                self.by_section.insert(hash, made.as_ref().ok().copied());
+                made
+            }
+        };
+        match outcome {
+            Ok(executable) => {
+                self.stats.executables += 1;
+                return Some(executable);
+            }
+            Err(Failure::NoUnwindInformation) => self.stats.without += 1,
+            Err(Failure::Unreadable) => self.stats.unreadable += 1,
+            Err(Failure::TooLarge) => self.stats.too_large += 1,
+            Err(Failure::NoRoom) => self.stats.no_room += 1,
         }
-        loaded
+        None
+    }
+
+    fn make(&mut self, section: &UnwindSection<'_>) -> Result<Executable, Failure> {
+        let rows = compile(section);
+        let tables = Tables::new(&rows.rows);
+        if tables.bytes() > MAX_FILE_BYTES {
+            return Err(Failure::TooLarge);
+        }
+        let number = self.put(&tables).map_err(|_| Failure::NoRoom)?;
+        self.stats.rows += rows.stats.rows;
+        self.stats.functions_over_limit += rows.stats.over_limit;
+        self.stats.dense_rows += tables.dense_rows;
+        self.stats.pages_over_limit += tables.pages_over_limit;
+        Ok(Executable {
+            number,
+            image_address: section.image_address,
+        })
     }
 
     /// Puts one file's tables into the kernel; the executable's number. Chunks go first: a page
     /// must not name one that is not there.
     fn put(&mut self, tables: &Tables) -> Result<u32> {
         let first_chunk = self.next_chunk;
+        let end = first_chunk as usize + tables.chunks.len();
+        anyhow::ensure!(
+            end <= (MAX_SEGMENTS * SEGMENT_CHUNKS) as usize,
+            "no room for more unwind tables"
+        );
         for (number, chunk) in (first_chunk..).zip(&tables.chunks) {
             self.segment(number / SEGMENT_CHUNKS)?.set(
                 number % SEGMENT_CHUNKS,
@@ -224,18 +343,23 @@ impl UnwindLoader {
                 0,
             )?;
         }
-        self.next_chunk += tables.chunks.len() as u32;
         let exe = self.next_number;
-        self.next_number += 1;
+        let mut put = Vec::with_capacity(tables.pages.len());
         for (page_number, page) in &tables.pages {
-            let key = page_key(
-                exe,
-                u64::from(*page_number) << memprof_common::unwind::PAGE_SHIFT,
-            );
+            let key = page_key(exe, u64::from(*page_number) << PAGE_SHIFT);
             let mut page = *page;
             page.first_chunk += first_chunk;
-            self.maps.pages.insert(key, Plain(page), 0)?;
+            if let Err(error) = self.maps.pages.insert(key, Plain(page), 0) {
+                for key in put {
+                    // What the kernel has just taken it also gives back.
+                    let _ = self.maps.pages.remove(&key);
+                }
+                return Err(error.into());
+            }
+            put.push(key);
         }
+        self.next_chunk = end as u32;
+        self.next_number += 1;
         Ok(exe)
     }
 
@@ -250,6 +374,11 @@ impl UnwindLoader {
         }
         Ok(&mut self.open[number as usize])
     }
+}
+
+/// What the calling thread has had of the processor.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 /// The address, as the file has it, at which an executable mapping of `file_offset` starts. A

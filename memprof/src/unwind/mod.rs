@@ -6,8 +6,10 @@ mod cfi;
 mod entries;
 pub mod rows;
 pub mod tables;
+pub mod mapped;
 pub mod loader;
 pub mod copied;
+pub mod worker;
 #[cfg(test)]
 mod tests;
 

@@ -202,3 +202,47 @@ fn what_no_unwind_information_describes_is_cut_short_and_counted() {
     assert!(cut >= 2, "depths are told apart: {cut}");
     assert_eq!(run.ways("by_copy"), 0);
 }
+
+/// Traces 40,000 calls on 32 stacks and 40,000 on as many: both memprof and the target have to bear it.
+fn assert_flood_is_borne(thunk: &str) -> Option<Report> {
+    let stage = Stage::with_bpf(&format!("copied_flood_{thunk}"))?;
+    let mut trace = Trace::launch(&stage, "copied", &["flood", thunk], &[]);
+    let report = trace.finish();
+    report.assert_nothing_lost();
+    let truth = trace.truth();
+    assert!(report.number("/summary/allocated_count") >= truth.fact("calls"));
+    let (few, many) = (truth.fact("few_ns"), truth.fact("many_ns"));
+    let memory = report.number("/quality/overhead/collector_rss_bytes");
+    println!(
+        "{thunk}: {} ns a call on known stacks, {} on new ones; memprof {} MiB; {}",
+        few / 40_000,
+        many / 40_000,
+        memory >> 20,
+        report.at("/quality/stacks")
+    );
+    assert!(many < 5 * few, "{few} ns on few stacks, {many} on many");
+    assert!(memory < 512 << 20, "{memory} bytes");
+    Some(report)
+}
+
+#[test]
+fn a_flood_of_stacks_that_copies_complete_is_limited() {
+    let Some(report) = assert_flood_is_borne("cfa_in_rbx") else {
+        return;
+    };
+    // 32 walks at 1,024 depths each, and one stack for what is beyond; the rest is the C library's.
+    let total = report.number("/quality/stacks/total");
+    assert!((10_000..32 * 1025 + 100).contains(&total), "{total}");
+    assert!(report.number("/quality/stacks/copies_refused") > 0);
+    assert!(report.number("/quality/stacks/by_copy") > 0);
+}
+
+#[test]
+fn a_flood_of_stacks_that_no_copy_completes_ends_soon() {
+    let Some(report) = assert_flood_is_borne("unknown") else {
+        return;
+    };
+    // Copies say nothing, so the depths are told apart no longer.
+    let total = report.number("/quality/stacks/total");
+    assert!(total < 10_000, "{total}");
+}

@@ -15,6 +15,7 @@ fn named(function: &str, module: &str, source: Option<(&str, u32)>) -> Frame {
         module: Some(module.to_owned()),
         address: Some(HexAddress(0x7f12_3456_7000)),
         offset: Some(HexAddress(0x98930)),
+        elf_address: Some(HexAddress(0x9_992f)),
         build_id: Some("8a1fdead".to_owned()),
         inlined: false,
         unknown: None,
@@ -26,6 +27,8 @@ fn unnamed(module: Option<&str>, offset: u64, why: &str) -> Frame {
         module: module.map(str::to_owned),
         address: Some(HexAddress(0x5500_0000_0000 + offset)),
         offset: module.map(|_| HexAddress(offset)),
+        elf_address: module.map(|_| HexAddress(0x40_0000 + offset - 1)),
+        build_id: module.map(|_| "8a1fdead".to_owned()),
         unknown: Some(why.to_owned()),
         ..Frame::default()
     }
@@ -306,6 +309,13 @@ pub(crate) fn troubled() -> Report {
         process: 1,
     };
     quality.superseded = 4;
+    quality.stacks = StackWays {
+        total: 400,
+        by_tables: 380,
+        by_frame_pointer: 12,
+        by_copy: 8,
+        copies_refused: 3,
+    };
     quality.truncated_stacks = 7;
     quality.unwind_errors = 2;
     quality.sampling = Sampling {

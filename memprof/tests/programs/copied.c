@@ -1,4 +1,4 @@
-/* copied CASE [THREADS]: allocates below hand-written assembly whose unwind information takes more
+/* copied CASE THUNK [THREADS]: allocates below hand-written assembly whose unwind information takes more
  * than rsp and rbp, or that has none. The stacks on record are return addresses that each function
  * took down itself; they go to $STACKS_FILE, a line each: how often, then the addresses from the
  * function that called `leaf` outwards, up to `main`'s.
@@ -6,6 +6,7 @@
 #include "truth.h"
 
 #include <pthread.h>
+#include <time.h>
 
 typedef void (*function)(void *);
 
@@ -239,6 +240,53 @@ SITE void *far(void *through) {
     return NULL;
 }
 
+/* Calls inside of the thunk, so that walks break down behind ever other frames. */
+SITE void *deep_inside(int depth) {
+    if (depth > 0) {
+        void *block = deep_inside(depth - 1);
+        __asm__ volatile("" : : "r"(block) : "memory");
+        return block;
+    }
+    return malloc(40);
+}
+
+SITE void inside(void *argument) {
+    free(deep_inside(*(int *)argument));
+}
+
+/* Reaches the thunk at a depth of `room` more bytes. */
+SITE void outside(thunk *through, size_t room, int depth) {
+    volatile char *space = __builtin_alloca(room + 16);
+    void *ignored;
+    space[0] = 1;
+    through(inside, &depth, &ignored);
+    space[room] = space[0];
+}
+
+static unsigned long long cpu_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (unsigned long long)now.tv_sec * 1000000000 + (unsigned long long)now.tv_nsec;
+}
+
+/* Two halves of as many calls: all on few stacks, and each on a stack of its own. */
+SITE void *flood(void *through) {
+    enum { CALLS = 40000, INSIDE = 32, ROOMS = CALLS / INSIDE };
+    /* The stack's pages are there before the time counts. */
+    outside((thunk *)through, 16 * ROOMS, 0);
+    unsigned long long begin = cpu_ns();
+    for (int i = 0; i < CALLS; i++)
+        outside((thunk *)through, 0, i % INSIDE);
+    unsigned long long middle = cpu_ns();
+    for (int i = 0; i < CALLS; i++)
+        outside((thunk *)through, 16 * (size_t)(i / INSIDE), i % INSIDE);
+    unsigned long long end = cpu_ns();
+    truth_fact("few_ns", middle - begin);
+    truth_fact("many_ns", end - middle);
+    truth_fact("calls", 2 * CALLS + 1);
+    return NULL;
+}
+
 static void tell_stacks(void) {
     const char *path = getenv("STACKS_FILE");
     FILE *file = path ? fopen(path, "w") : stdout;
@@ -266,7 +314,7 @@ int main(int count, char **arguments) {
         {"unknown", unknown},
     };
     if (count < 3)
-        fail("copied ways|fork|far THUNK [THREADS]");
+        fail("copied ways|fork|far|flood THUNK [THREADS]");
     thunk *through = NULL;
     for (size_t i = 0; i < sizeof thunks / sizeof *thunks; i++)
         if (!strcmp(arguments[2], thunks[i].name))
@@ -275,6 +323,7 @@ int main(int count, char **arguments) {
         fail("no such thunk");
     void *(*act)(void *) = !strcmp(arguments[1], "ways")   ? ways
                            : !strcmp(arguments[1], "fork") ? fork_in_the_road
+                           : !strcmp(arguments[1], "flood") ? flood
                                                            : far;
     truth_other_allocations = -1;
     if (count > 3) {

@@ -72,7 +72,7 @@ impl Exporter for Text {
             self.history.basis(report.duration_seconds),
         )?;
         sections::write_windows(&mut page, report)?;
-        trust::write(&mut page, &report.quality)
+        trust::write(&mut page, report)
     }
 }
 

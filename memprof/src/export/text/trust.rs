@@ -1,14 +1,19 @@
 //! The end of the final report: how far the numbers can be trusted, and what limits them.
 
+use std::collections::HashSet;
 use std::io;
 
 use super::fit::{comma_separated, keep_end, words};
 use super::page::{Page, Paint};
 use super::{labelled, plural};
-use crate::report::{Coverage, Overhead, Quality, SamplingMode};
+use crate::report::{Coverage, Overhead, Quality, Report, SamplingMode};
 use crate::units::{format_count, format_seconds, format_size};
 
-pub(super) fn write(page: &mut Page<'_>, quality: &Quality) -> io::Result<()> {
+/// Files without symbols that are listed.
+const LISTED_STRIPPED: usize = 5;
+
+pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
+    let quality = &report.quality;
     let (judgement, paint) = judgement(quality);
     page.paragraph(
         vec![("Trust: ".to_owned(), Paint::Strong)],
@@ -17,6 +22,10 @@ pub(super) fn write(page: &mut Page<'_>, quality: &Quality) -> io::Result<()> {
     )?;
     for (label, text) in limits(quality) {
         labelled(page, label, &words(&text))?;
+    }
+    for (index, file) in stripped(page, report).iter().enumerate() {
+        let label = if index == 0 { "stripped" } else { "" };
+        labelled(page, label, &words(file))?;
     }
     for (index, coverage) in quality.coverage.iter().enumerate() {
         let label = if index == 0 { "probed" } else { "" };
@@ -128,15 +137,22 @@ fn limits(quality: &Quality) -> Vec<(&'static str, String)> {
             format_count(quality.unknown_frees)
         ),
     );
+    let stacks = &quality.stacks;
     limit(
         "stacks",
         quality
             .truncated_stacks
-            .saturating_add(quality.unwind_errors),
+            .saturating_add(quality.unwind_errors)
+            .saturating_add(stacks.by_frame_pointer)
+            .saturating_add(stacks.by_copy),
+        describe_stacks(quality),
+    );
+    limit(
+        "stacks",
+        stacks.copies_refused,
         format!(
-            "{} cut short, {}",
-            format_count(quality.truncated_stacks),
-            plural(quality.unwind_errors, "unwind error")
+            "copying put off {}: too many broke down at once",
+            plural(stacks.copies_refused, "time")
         ),
     );
     limit(
@@ -154,6 +170,55 @@ fn limits(quality: &Quality) -> Vec<(&'static str, String)> {
         limits.push(("sampled", format!("every {} on average", format_size(mean))));
     }
     limits
+}
+
+/// What became of the stacks, and which way they were walked where it was not one way for all.
+fn describe_stacks(quality: &Quality) -> String {
+    let mut text = format!(
+        "{} cut short, {}",
+        format_count(quality.truncated_stacks),
+        plural(quality.unwind_errors, "unwind error")
+    );
+    let ways = &quality.stacks;
+    if ways.by_frame_pointer.saturating_add(ways.by_copy) > 0 {
+        text.push_str(&format!(
+            "; of {}, {} walked by unwind tables, {} by frame pointer, {} from a copy",
+            format_count(ways.total),
+            format_count(ways.by_tables),
+            format_count(ways.by_frame_pointer),
+            format_count(ways.by_copy),
+        ));
+    }
+    text
+}
+
+/// The files without symbols that shown frames are in, by the build ids that their symbols can be
+/// found by.
+fn stripped(page: &Page<'_>, report: &Report) -> Vec<String> {
+    let mut files = Vec::new();
+    let mut seen = HashSet::new();
+    let frames = report.top_allocators.iter().flat_map(|one| &one.stack);
+    for frame in frames.filter(|frame| frame.unknown.as_deref() == Some("stripped")) {
+        let file = (
+            frame.module.as_deref().unwrap_or("?"),
+            frame.build_id.as_deref(),
+        );
+        if seen.insert(file) {
+            files.push(file);
+        }
+    }
+    let more = files.len().saturating_sub(LISTED_STRIPPED);
+    let listed = files.iter().take(LISTED_STRIPPED);
+    let mut lines: Vec<String> = listed
+        .map(|(module, build_id)| match build_id {
+            Some(id) => format!("{} (build id {})", page.clean(module), page.clean(id)),
+            None => format!("{} (no build id)", page.clean(module)),
+        })
+        .collect();
+    if more > 0 {
+        lines.push(format!("and {}", plural(more as u64, "more file")));
+    }
+    lines
 }
 
 fn describe_coverage(page: &Page<'_>, coverage: &Coverage) -> String {

@@ -1,5 +1,6 @@
 //! Against real files of this machine and of gcc, and hostile ones.
 
+use super::debug_sections::debug_link;
 use super::*;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -126,18 +127,19 @@ fn go_is_known_by_its_section() {
 
 #[test]
 fn a_debug_link_with_directories_is_not_followed() {
-    assert_eq!(
-        link_name(b"a.debug\0\0\0\0\0\0"),
-        Some("a.debug".to_owned())
-    );
+    let link = debug_link(b"a.debug\0\x01\x02\x03\x04").unwrap();
+    assert_eq!((&*link.name, link.checksum), ("a.debug", 0x0403_0201));
+    let link = debug_link(b"ab.debug\0\0\0\0\x01\0\0\0").unwrap();
+    assert_eq!((&*link.name, link.checksum), ("ab.debug", 1));
     for name in [
-        &b"../../dev/mem\0"[..],
-        b"/etc/shadow\0",
-        b"..\0",
-        b"\0",
+        &b"../../dev/mem\0\0\0\0\0\0\0"[..],
+        b"/etc/shadow\0\0\0\0\0",
+        b"..\0\0\0\0\0\0",
+        b"\0\0\0\0\0\0\0\0",
+        b"nochecksum\0\0\0",
         b"endless",
     ] {
-        assert_eq!(link_name(name), None);
+        assert_eq!(debug_link(name), None);
     }
 }
 

@@ -14,13 +14,13 @@ use super::{ENDIAN, ElfError, Header, MAX_SECTIONS, parse_header};
 /// An `.eh_frame` larger than this is not read. libLLVM's has 10 MiB, browsers' 20 MiB.
 pub const MAX_UNWIND_BYTES: u64 = 256 << 20;
 /// Executable segments that are looked at; linkers make one or two.
-const MAX_CODE_SEGMENTS: usize = 64;
+pub(super) const MAX_CODE_SEGMENTS: usize = 64;
 /// Bytes of `.eh_frame_hdr` with the address of `.eh_frame`.
 const HEADER_BYTES: u64 = 32;
 const PAGE_BYTES: u64 = 4096;
 
 /// Unwind information as it is in the file. All addresses are the file's, before relocation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct UnwindSection<'data> {
     /// The contents of `.eh_frame`.
     pub bytes: &'data [u8],

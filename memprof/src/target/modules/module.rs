@@ -1,12 +1,17 @@
 //! One mapped file: an open handle, and what its headers say.
 
 use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::{Arc, OnceLock};
 
 use crate::events::event::Pid;
 use crate::target::elf::{ElfError, ElfFacts, ElfReader};
 use crate::target::mappings::{Mapping, OpenError, open_mapped_file};
+use crate::target::memory_file::memory_file;
+
+/// The largest vdso that is read; the kernel's has two pages of code.
+const MAX_VDSO_BYTES: u64 = 1 << 20;
 
 /// Which file, in which version. An open handle keeps the inode from being used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,7 +33,7 @@ impl Stamp {
     }
 }
 
-/// A file with code that a process has mapped, and what was learnt of it while it was there.
+/// A file with code that a process has mapped, held open so that it can be read when it is gone.
 pub struct Module {
     path: Arc<str>,
     deleted: bool,
@@ -38,25 +43,49 @@ pub struct Module {
 struct Opened {
     file: File,
     stamp: Stamp,
-    facts: Result<ElfFacts, ElfError>,
+    /// Read when somebody asks: who opens the file is in a hurry.
+    facts: OnceLock<Result<ElfFacts, ElfError>>,
 }
 
 impl Opened {
-    fn read(file: File) -> Result<Self, OpenError> {
+    fn stamped(file: File) -> Result<Self, OpenError> {
         let stamp = Stamp::of(&file.metadata().map_err(OpenError::Io)?);
-        let facts = ElfReader::new(&file).facts();
+        let facts = OnceLock::new();
         Ok(Self { file, stamp, facts })
+    }
+
+    fn facts(&self) -> &Result<ElfFacts, ElfError> {
+        self.facts
+            .get_or_init(|| ElfReader::new(&self.file).facts())
     }
 }
 
 impl Module {
-    /// Opens and reads the file behind a mapping of `pid`; failing is data, too.
+    /// Opens the file behind a mapping of `pid`; failing is data, too.
     pub(super) fn of(pid: Pid, mapping: &Mapping, path: &Arc<str>, deleted: bool) -> Self {
         Self {
             path: Arc::clone(path),
             deleted,
-            opened: open_mapped_file(pid, mapping).and_then(Opened::read),
+            opened: open_mapped_file(pid, mapping).and_then(Opened::stamped),
         }
+    }
+
+    /// The kernel's shared object, copied out of a process's memory.
+    pub(super) fn of_vdso(pid: Pid, mapping: &Mapping) -> io::Result<Self> {
+        let size = mapping
+            .end
+            .saturating_sub(mapping.start)
+            .min(MAX_VDSO_BYTES);
+        let mut image = vec![0; size as usize];
+        let memory = File::open(format!("/proc/{}/mem", pid.0))?;
+        memory.read_exact_at(&mut image, mapping.start)?;
+        let file = memory_file()?;
+        file.write_all_at(&image, 0)?;
+        Ok(Self {
+            path: Arc::from("[vdso]"),
+            deleted: false,
+            opened: Opened::stamped(file),
+        })
     }
 
     /// A module of any file, as if somebody had mapped it.
@@ -65,7 +94,7 @@ impl Module {
         Self {
             path: Arc::from(path),
             deleted: false,
-            opened: Opened::read(file),
+            opened: Opened::stamped(file),
         }
     }
 
@@ -91,12 +120,17 @@ impl Module {
 
     /// What its headers say, or why they could not be read; `None` if it was not opened.
     pub fn facts(&self) -> Option<&Result<ElfFacts, ElfError>> {
-        self.opened.as_ref().ok().map(|opened| &opened.facts)
+        self.opened.as_ref().ok().map(Opened::facts)
     }
 
     /// Why the file could not be opened.
     pub fn open_error(&self) -> Option<&OpenError> {
         self.opened.as_ref().err()
+    }
+
+    /// The size of the file in bytes when it was opened.
+    pub fn size(&self) -> Option<u64> {
+        self.stamp().map(|stamp| stamp.size)
     }
 
     pub(super) fn stamp(&self) -> Option<Stamp> {

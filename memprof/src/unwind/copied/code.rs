@@ -46,6 +46,11 @@ impl<'a> Code<'a> {
         })
     }
 
+    /// Whether the call that returns to `pc` is in a mapping that is known.
+    pub fn is_known(&self, pc: u64) -> bool {
+        self.frame(pc, true).place != Place::NoMapping
+    }
+
     /// A frame at `pc`. A call may be the last instruction of its mapping: where it is counts, not
     /// where it returns to.
     pub(super) fn frame(&self, pc: u64, is_return_address: bool) -> FrameAddress {
@@ -67,6 +72,7 @@ impl<'a> Code<'a> {
             pc,
             is_return_address,
             place: place.unwrap_or(Place::NoMapping),
+            perf_map: None,
         }
     }
 

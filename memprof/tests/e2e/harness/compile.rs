@@ -1,4 +1,5 @@
-//! The programs of `tests/programs`, compiled when they are older than their sources.
+//! The programs of `tests/programs`, compiled when they are older than their sources, or were
+//! compiled by another command.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ const FLAGS: [&str; 9] = [
 
 /// What Debian's `musl-gcc` gives to gcc.
 const MUSL_SPECS: &str = "/usr/lib/x86_64-linux-musl/musl-gcc.specs";
+/// For the programs whose stacks only unwind tables can tell.
+const NO_FRAME_POINTERS: &str = "-fomit-frame-pointer";
 
 /// The executable of `tests/programs/NAME.c` or `.cc`; call it with a stage held.
 pub(crate) fn program(name: &str) -> PathBuf {
@@ -30,16 +33,13 @@ pub(crate) fn program(name: &str) -> PathBuf {
         "sites_static" => build("sites", name, &["-static"]),
         "known_calls_static" => build("known_calls", name, &["-static"]),
         "known_calls_musl" => build("known_calls", name, &["-specs", MUSL_SPECS]),
-        // Unwind information that is not loaded, no frame pointers, and nothing else in rbp.
+        // Unwind information that is not loaded, and no frame pointers.
         "copied_debug_frame" => build(
             "copied",
             name,
-            &[
-                "-fno-asynchronous-unwind-tables",
-                "-fomit-frame-pointer",
-                "-ffixed-rbp",
-            ],
+            &["-fno-asynchronous-unwind-tables", "-fomit-frame-pointer"],
         ),
+        "execs" => build(name, name, &[NO_FRAME_POINTERS]),
         _ => build(name, name, &[]),
     }
 }
@@ -49,53 +49,69 @@ pub(crate) fn shim_library() -> PathBuf {
     build("shim", "libshim.so", &["-shared", "-fPIC", "-ldl"])
 }
 
+/// A library without frame pointers that programs load at run time.
+pub(crate) fn plugin_library() -> PathBuf {
+    // Without line numbers: the tests name the functions of a thousand copies.
+    let extra = ["-shared", "-fPIC", "-g0", NO_FRAME_POINTERS];
+    build("plugin", "plugin.so", &extra)
+}
+
 fn build(name: &str, output: &str, extra: &[&str]) -> PathBuf {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
-    let in_c = sources.join(format!("{name}.c"));
-    let (source, compiler) = if in_c.exists() {
-        (in_c, "gcc")
+    let in_c = format!("{name}.c");
+    let source = if sources_directory().join(&in_c).exists() {
+        in_c
     } else {
-        (sources.join(format!("{name}.cc")), "g++")
+        format!("{name}.cc")
+    };
+    let flags: Vec<&str> = FLAGS.iter().chain(extra).copied().collect();
+    build_with(&[&source], output, &flags)
+}
+
+/// What some files of `tests/programs`, all of the language of the first, are compiled to with
+/// these flags alone; call it with a stage held.
+pub(crate) fn build_with(files: &[&str], output: &str, flags: &[&str]) -> PathBuf {
+    let compiler = match files[0].rsplit_once('.') {
+        Some((_, "rs")) => "rustc",
+        Some((_, "cc")) => "g++",
+        _ => "gcc",
     };
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("programs");
     fs::create_dir_all(&directory).expect("a directory for the programs");
+    let command_file = directory.join(format!("{output}.command"));
     let output = directory.join(output);
-    let newest_input = [
-        &source,
-        &sources.join("truth.h"),
-        &PathBuf::from(file_of_flags()),
-    ]
-    .into_iter()
-    .filter_map(|path| modified(path))
-    .max();
-    if modified(&output).is_some_and(|built| Some(built) > newest_input) {
+    let sources = files.iter().map(|file| sources_directory().join(file));
+    let sources: Vec<PathBuf> = sources.collect();
+    let mut command = Command::new(compiler);
+    // Libraries come behind what needs them.
+    command.arg("-o").arg(&output).args(&sources).args(flags);
+    let command_line = format!("{command:?}");
+
+    let header = sources_directory().join("truth.h");
+    let inputs = sources.iter().chain([&header]);
+    let newest_input = inputs.filter_map(|path| modified(path)).max();
+    let is_newer = modified(&output).is_some_and(|built| Some(built) > newest_input);
+    if is_newer && fs::read_to_string(&command_file).is_ok_and(|built| built == command_line) {
         return output;
     }
-    let result = Command::new(compiler)
-        .args(FLAGS)
-        .arg("-o")
-        .arg(&output)
-        .arg(&source)
-        .args(extra)
+    // Else what is left of a failed attempt could pass for the new one.
+    let _ = fs::remove_file(&command_file);
+    let result = command
         .output()
         .unwrap_or_else(|error| panic!("{compiler} is needed to compile the programs: {error}"));
     assert!(
         result.status.success(),
         "{} does not compile: {}",
-        source.display(),
+        files.join(", "),
         String::from_utf8_lossy(&result.stderr)
     );
+    fs::write(&command_file, command_line).expect("the command can be noted");
     output
+}
+
+fn sources_directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs")
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).and_then(|data| data.modified()).ok()
-}
-
-/// This file: other flags make other programs.
-fn file_of_flags() -> String {
-    format!(
-        "{}/tests/e2e/harness/compile.rs",
-        env!("CARGO_MANIFEST_DIR")
-    )
 }

@@ -50,10 +50,28 @@ impl Trace {
         Self::start(stage, &mut command)
     }
 
+    /// Launches a program that is one process, for a report of its `top` stacks.
+    pub(crate) fn launch_alone<A: AsRef<OsStr>>(
+        stage: &Stage,
+        top: u32,
+        target: &[A],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
+        let mut command = Self::command_with_top(stage, top);
+        // Else memprof's own allocations would trap as well, and a long report takes many.
+        command.arg("--no-children").arg("--").args(target);
+        prepare(&mut command);
+        Self::start(stage, &mut command)
+    }
+
     fn command(stage: &Stage) -> Command {
+        Self::command_with_top(stage, 3000)
+    }
+
+    fn command_with_top(stage: &Stage, top: u32) -> Command {
         let mut command = Command::new(MEMPROF);
         command
-            .args(["trace", "--format", "json", "--top", "3000"])
+            .args(["trace", "--format", "json", "--top", &top.to_string()])
             .args(["--sort", "allocated", "--output"])
             .arg(stage.path("report.json"))
             .env("TRUTH_FILE", stage.path("truth"));
