@@ -1,6 +1,6 @@
-//! Where in a function its entry probe sits, as the loader tells the programs: the probe's cookie.
+//! Where in a function a probe sits, as the loader tells the programs: the probe's cookie.
 //!
-//! A probe need not sit on a function's first instruction: another one may cost the target far
+//! An entry probe need not sit on a function's first instruction: another one may cost the target far
 //! less. The program then has to know how far in it is, what is on the stack by then, and where
 //! the arguments have gone. All of it fits into the 64 bits that the kernel keeps with a probe;
 //! 0 is the first instruction with everything in its place.
@@ -94,31 +94,52 @@ pub const fn restarts(cookie: u64) -> bool {
 ///
 /// | bits   | hold                                                              |
 /// |--------|-------------------------------------------------------------------|
-/// | 0..16  | bytes from the function's first instruction to the probe          |
-/// | 16..24 | words of 8 bytes between the stack pointer and the return address |
-/// | 24..29 | 1 + the word of the saved registers that holds the block          |
-/// | 29..34 | 1 + the word that holds the size; 0 where it was noted before     |
-/// | 34..39 | 1 + the word that the size is to be multiplied by; 0 for none     |
-/// | 40..49 | 1 + words from the stack pointer to where the caller's frame pointer was saved; 0 where it still is in its register |
+/// | 0..12  | bytes from the function's first instruction to the probe          |
+/// | 12..18 | words of 8 bytes between the stack pointer and the return address |
+/// | 18..22 | the word of the saved registers that holds the block              |
+/// | 22..27 | 1 + the word that holds the size; 0 where it was noted before     |
+/// | 27..32 | 1 + the word that the size is to be multiplied by; 0 for none     |
+/// | 32..62 | for each register that a call preserves, 5 bits: 1 + words from the stack pointer to where the caller's value was saved; 0 where it still is in its register |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InnerPlace {
-    /// Bytes from the function's first instruction to the probe.
+    /// Bytes from the function's first instruction to the probe, below 4,096.
     pub offset: u16,
-    /// Words of 8 bytes between the stack pointer and the slot of the return address.
+    /// Words of 8 bytes between the stack pointer and the slot of the return address, below 64.
     pub pushed_words: u8,
-    /// The word of the saved registers that holds the block's address.
+    /// The word of the saved registers that holds the block's address, below 16.
     pub result: u8,
     /// Where the size is.
     pub size: SizeAt,
-    /// Words of 8 bytes from the stack pointer to where the caller's frame pointer was saved;
-    /// `None` where it is in its register.
-    pub frame: Option<u8>,
+    /// Words of 8 bytes from the stack pointer to where the caller's value of each register that
+    /// a call preserves was saved, below 31; `None` where it is in its register. In the order of
+    /// [`Preserved`].
+    pub preserved: [Option<u8>; PRESERVED_REGISTERS],
 }
 
-/// Where the size of a block is.
+/// The registers that a call preserves, beside the stack pointer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preserved {
+    /// The frame pointer.
+    Rbp,
+    /// `rbx`.
+    Rbx,
+    /// `r12`.
+    R12,
+    /// `r13`.
+    R13,
+    /// `r14`.
+    R14,
+    /// `r15`.
+    R15,
+}
+
+/// How many of them there are.
+pub const PRESERVED_REGISTERS: usize = 6;
+
+/// Where the size of a block is: words of the saved registers, below 31.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SizeAt {
-    /// In this word of the saved registers.
+    /// In this word.
     Word(u8),
     /// It is the product of these two words, which does not overflow where there is a block.
     Product(u8, u8),
@@ -126,79 +147,109 @@ pub enum SizeAt {
     Noted,
 }
 
+const INNER_OFFSET_BITS: u32 = 12;
+const INNER_PUSHED_BITS: u32 = 6;
+const RESULT_BITS: u32 = 4;
 const WORD_BITS: u32 = 5;
-const WORD_MASK: u64 = (1 << WORD_BITS) - 1;
-const RESULT_SHIFT: u32 = PUSHED_SHIFT + PUSHED_BITS;
-const SIZE_SHIFT: u32 = RESULT_SHIFT + WORD_BITS;
+const INNER_PUSHED_SHIFT: u32 = INNER_OFFSET_BITS;
+const RESULT_SHIFT: u32 = INNER_PUSHED_SHIFT + INNER_PUSHED_BITS;
+const SIZE_SHIFT: u32 = RESULT_SHIFT + RESULT_BITS;
 const FACTOR_SHIFT: u32 = SIZE_SHIFT + WORD_BITS;
-const FRAME_SHIFT: u32 = 40;
-const FRAME_MASK: u64 = (1 << 9) - 1;
-const _: () = assert!(FACTOR_SHIFT + WORD_BITS <= FRAME_SHIFT);
+const PRESERVED_SHIFT: u32 = FACTOR_SHIFT + WORD_BITS;
+const _: () = assert!(PRESERVED_SHIFT + PRESERVED_REGISTERS as u32 * WORD_BITS <= 64);
 
-impl InnerPlace {
-    /// The cookie that says so; `None` if a word is out of range.
-    pub const fn pack(self) -> Option<u64> {
-        let (size, factor) = match self.size {
-            SizeAt::Word(word) => (word.saturating_add(1), 0),
-            SizeAt::Product(word, factor) => (word.saturating_add(1), factor.saturating_add(1)),
-            SizeAt::Noted => (0, 0),
-        };
-        let most = MAX_SAVED_WORDS + 1;
-        if self.result > MAX_SAVED_WORDS || size > most || factor > most {
-            return None;
-        }
-        let frame = match self.frame {
-            Some(words) => words as u64 + 1,
-            None => 0,
-        };
-        Some(
-            self.offset as u64
-                | (self.pushed_words as u64) << PUSHED_SHIFT
-                | (self.result as u64 + 1) << RESULT_SHIFT
-                | (size as u64) << SIZE_SHIFT
-                | (factor as u64) << FACTOR_SHIFT
-                | frame << FRAME_SHIFT,
-        )
+const fn field(cookie: u64, shift: u32, bits: u32) -> u64 {
+    cookie >> shift & ((1 << bits) - 1)
+}
+
+/// 1 + a word, or 0 for none; `None` if it does not fit.
+const fn optional_word(word: Option<u8>) -> Option<u64> {
+    match word {
+        None => Some(0),
+        Some(word) if word < (1 << WORD_BITS) - 1 => Some(word as u64 + 1),
+        Some(_) => None,
     }
 }
 
-const fn saved_word(cookie: u64, shift: u32) -> Option<u64> {
-    let word = cookie >> shift & WORD_MASK;
-    if word == 0 {
+const fn optional_bytes(field: u64) -> Option<u64> {
+    if field == 0 {
         None
     } else {
-        Some((word - 1) * 8)
+        Some((field - 1) * 8)
     }
+}
+
+impl InnerPlace {
+    /// The cookie that says so; `None` if something is out of range.
+    pub const fn pack(self) -> Option<u64> {
+        let (size, factor) = match self.size {
+            SizeAt::Word(word) => (Some(word), None),
+            SizeAt::Product(word, factor) => (Some(word), Some(factor)),
+            SizeAt::Noted => (None, None),
+        };
+        let (Some(size), Some(factor)) = (optional_word(size), optional_word(factor)) else {
+            return None;
+        };
+        if self.offset >> INNER_OFFSET_BITS != 0
+            || self.pushed_words >> INNER_PUSHED_BITS != 0
+            || self.result >> RESULT_BITS != 0
+        {
+            return None;
+        }
+        let mut cookie = self.offset as u64
+            | (self.pushed_words as u64) << INNER_PUSHED_SHIFT
+            | (self.result as u64) << RESULT_SHIFT
+            | size << SIZE_SHIFT
+            | factor << FACTOR_SHIFT;
+        let mut number = 0;
+        while number < PRESERVED_REGISTERS {
+            let Some(word) = optional_word(self.preserved[number]) else {
+                return None;
+            };
+            cookie |= word << (PRESERVED_SHIFT + number as u32 * WORD_BITS);
+            number += 1;
+        }
+        Some(cookie)
+    }
+}
+
+/// Bytes from the function's first instruction to an inner probe.
+#[inline(always)]
+pub const fn inner_offset(cookie: u64) -> u64 {
+    field(cookie, 0, INNER_OFFSET_BITS)
+}
+
+/// Bytes between the stack pointer and the slot of the return address at an inner probe.
+#[inline(always)]
+pub const fn inner_pushed_bytes(cookie: u64) -> u64 {
+    field(cookie, INNER_PUSHED_SHIFT, INNER_PUSHED_BITS) * 8
 }
 
 /// Bytes from the start of the saved registers to the block's address.
 #[inline(always)]
-pub const fn inner_result(cookie: u64) -> Option<u64> {
-    saved_word(cookie, RESULT_SHIFT)
+pub const fn inner_result(cookie: u64) -> u64 {
+    field(cookie, RESULT_SHIFT, RESULT_BITS) * 8
 }
 
 /// Bytes from the start of the saved registers to the size, or to its first factor; `None` where
 /// it was noted.
 #[inline(always)]
 pub const fn inner_size(cookie: u64) -> Option<u64> {
-    saved_word(cookie, SIZE_SHIFT)
+    optional_bytes(field(cookie, SIZE_SHIFT, WORD_BITS))
 }
 
 /// Bytes from the start of the saved registers to what the size is to be multiplied by.
 #[inline(always)]
 pub const fn inner_factor(cookie: u64) -> Option<u64> {
-    saved_word(cookie, FACTOR_SHIFT)
+    optional_bytes(field(cookie, FACTOR_SHIFT, WORD_BITS))
 }
 
-/// Bytes from the stack pointer to the caller's frame pointer; `None` where it is in its register.
+/// Bytes from the stack pointer to where the caller's value of a register was saved; `None` where
+/// it is in its register.
 #[inline(always)]
-pub const fn inner_frame(cookie: u64) -> Option<u64> {
-    let words = cookie >> FRAME_SHIFT & FRAME_MASK;
-    if words == 0 {
-        None
-    } else {
-        Some((words - 1) * 8)
-    }
+pub const fn inner_preserved(cookie: u64, register: Preserved) -> Option<u64> {
+    let shift = PRESERVED_SHIFT + register as u32 * WORD_BITS;
+    optional_bytes(field(cookie, shift, WORD_BITS))
 }
 
 #[cfg(test)]
@@ -255,24 +306,24 @@ mod tests {
     fn an_inner_place_is_read_back() {
         let sizes = [
             SizeAt::Word(0),
-            SizeAt::Word(MAX_SAVED_WORDS),
+            SizeAt::Word(30),
             SizeAt::Product(3, 14),
             SizeAt::Noted,
         ];
+        let preserved = [None, Some(0), Some(3), Some(30), None, Some(7)];
         for size in sizes {
-            for (frame, result) in [(None, 10), (Some(0), 0), (Some(u8::MAX), MAX_SAVED_WORDS)] {
+            for (offset, pushed_words, result) in [(0, 0, 0), (0x157, 5, 10), (4095, 63, 15)] {
                 let place = InnerPlace {
-                    offset: 0x157,
-                    pushed_words: u8::MAX,
+                    offset,
+                    pushed_words,
                     result,
                     size,
-                    frame,
+                    preserved,
                 };
                 let cookie = place.pack().expect("in range");
-                assert_eq!(offset(cookie), 0x157);
-                assert_eq!(pushed_bytes(cookie), 255 * 8);
-                assert_eq!(inner_result(cookie), Some(u64::from(result) * 8));
-                assert_eq!(inner_frame(cookie), frame.map(|words| u64::from(words) * 8));
+                assert_eq!(inner_offset(cookie), u64::from(offset));
+                assert_eq!(inner_pushed_bytes(cookie), u64::from(pushed_words) * 8);
+                assert_eq!(inner_result(cookie), u64::from(result) * 8);
                 let (word, factor) = match size {
                     SizeAt::Word(word) => (Some(word), None),
                     SizeAt::Product(word, factor) => (Some(word), Some(factor)),
@@ -280,25 +331,60 @@ mod tests {
                 };
                 assert_eq!(inner_size(cookie), word.map(|word| u64::from(word) * 8));
                 assert_eq!(inner_factor(cookie), factor.map(|word| u64::from(word) * 8));
+                let registers = [
+                    Preserved::Rbp,
+                    Preserved::Rbx,
+                    Preserved::R12,
+                    Preserved::R13,
+                    Preserved::R14,
+                    Preserved::R15,
+                ];
+                for (register, word) in registers.into_iter().zip(preserved) {
+                    let bytes = word.map(|word| u64::from(word) * 8);
+                    assert_eq!(inner_preserved(cookie, register), bytes);
+                }
             }
         }
     }
 
     #[test]
-    fn an_inner_place_beyond_the_saved_registers_is_refused() {
+    fn an_inner_place_that_does_not_fit_is_refused() {
         let place = InnerPlace {
             offset: 0,
             pushed_words: 0,
-            result: MAX_SAVED_WORDS + 1,
-            size: SizeAt::Noted,
-            frame: None,
-        };
-        assert_eq!(place.pack(), None);
-        let place = InnerPlace {
             result: 0,
-            size: SizeAt::Product(0, MAX_SAVED_WORDS + 1),
-            ..place
+            size: SizeAt::Noted,
+            preserved: [None; PRESERVED_REGISTERS],
         };
-        assert_eq!(place.pack(), None);
+        assert!(place.pack().is_some());
+        let refused = [
+            InnerPlace {
+                offset: 4096,
+                ..place
+            },
+            InnerPlace {
+                pushed_words: 64,
+                ..place
+            },
+            InnerPlace {
+                result: 16,
+                ..place
+            },
+            InnerPlace {
+                size: SizeAt::Word(31),
+                ..place
+            },
+            InnerPlace {
+                size: SizeAt::Product(0, u8::MAX),
+                ..place
+            },
+            InnerPlace {
+                preserved: [Some(31); PRESERVED_REGISTERS],
+                ..place
+            },
+        ];
+        for place in refused {
+            assert_eq!(place.pack(), None, "{place:?}");
+        }
     }
 }

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 
 use memprof_common::{
     allocator::Shape,
-    placement::{InnerPlace, SizeAt},
+    placement::{InnerPlace, PRESERVED_REGISTERS, SizeAt},
 };
 
 use super::{
     Emulated, InnerSite, Task,
     graph::{Edge, Graph},
     results::{Results, Way},
-    values::{FIRST, Place, RBP, SECOND, State, Value, Values},
+    values::{CALL_PRESERVED, FIRST, Place, SECOND, State, Value, Values},
 };
 use crate::probes::placement::{SAVED_WORDS, is_emulated, text};
 
@@ -303,21 +303,23 @@ impl Cover<'_> {
             Task::Give => self.result_in(number).ok_or("the result is lost")?,
             Task::NoteSize => 0,
         };
-        let frame = if state.get(Place::Register(RBP)) == Value::Initial(RBP) {
-            None
-        } else {
-            let slot = state
-                .slot_with(Value::Initial(RBP))
-                .ok_or_else(|| format!("the caller's frame pointer is lost at {at}"))?;
-            Some(words(slot - stack)?)
-        };
+        let mut preserved = [None; PRESERVED_REGISTERS];
+        for (saved, register) in preserved.iter_mut().zip(CALL_PRESERVED) {
+            let initial = Value::Initial(register);
+            if state.get(Place::Register(register)) != initial {
+                let slot = state
+                    .slot_with(initial)
+                    .ok_or_else(|| format!("a register of the caller's is lost at {at}"))?;
+                *saved = Some(words(slot - stack)?);
+            }
+        }
         let place = InnerPlace {
             offset: u16::try_from(self.graph.offset(number))
                 .map_err(|_| format!("{at} is too far from the start"))?,
             pushed_words: words(-stack)?,
             result: SAVED_WORDS[result],
             size: self.size_in(state).unwrap_or(SizeAt::Noted),
-            frame,
+            preserved,
         };
         if place.pack().is_none() {
             return Err(format!("{at} can't be described to the programs"));

@@ -13,14 +13,15 @@ use iced_x86::{
     OpKind, Register, RflagsBits,
 };
 
+use memprof_common::placement::PRESERVED_REGISTERS;
+
 use super::{
     graph::{Edge, Graph},
     returns::is_write,
 };
 
-/// The stack pointer and the frame pointer among the registers' numbers.
+/// The stack pointer's number among the registers.
 pub(super) const RSP: usize = 4;
-pub(super) const RBP: usize = 5;
 const RAX: usize = 0;
 /// The registers of the first two arguments.
 pub(super) const FIRST: usize = 7;
@@ -28,6 +29,9 @@ pub(super) const SECOND: usize = 6;
 
 /// Registers that a call may change: rax, rcx, rdx, rsi, rdi, r8 to r11.
 pub(super) const CALL_CLOBBERED: [usize; 9] = [0, 1, 2, 6, 7, 8, 9, 10, 11];
+
+/// Registers that a call preserves, in the order of `memprof_common::placement::Preserved`.
+pub(super) const CALL_PRESERVED: [usize; PRESERVED_REGISTERS] = [5, 3, 12, 13, 14, 15];
 
 /// Visits of each instruction before the analysis is given up; values change three times at most
 /// in each place.
