@@ -139,5 +139,5 @@ pub fn describe(sites: &[InnerSite]) -> String {
             format!("`{}` at +{:#x}{what}", site.text, site.place.offset)
         })
         .collect();
-    format!("one trap: {}", words.join(", "))
+    words.join(", ")
 }

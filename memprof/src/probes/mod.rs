@@ -5,6 +5,8 @@ pub mod emulation;
 pub mod placement;
 pub mod inner;
 pub mod library;
+pub mod proof;
 pub mod plan;
+pub mod inner_plans;
 pub mod kernel_side;
 pub mod attach;
