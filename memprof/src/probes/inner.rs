@@ -17,9 +17,12 @@
 //! whose address was never taken.
 
 mod cover;
+mod effects;
 mod graph;
+mod jumps;
 mod results;
 mod returns;
+mod sketch;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -27,6 +30,10 @@ mod values;
 use memprof_common::placement::{InnerPlace, SizeAt};
 
 use self::{cover::Cover, graph::Graph, results::Results, values::Values};
+pub use self::{
+    graph::MAX_NODES,
+    jumps::{Jumps, MAX_SEARCHED_BYTES},
+};
 use super::{
     emulation::Emulated,
     placement::{Code, Function},
@@ -100,20 +107,24 @@ pub struct InnerSite {
     pub text: String,
 }
 
-/// Finds probes that see every block that `function` gives, once.
+/// Finds probes that see every block that `function` gives, once. `jumps` are all those of its
+/// file, `siblings` the starts of the allocator's other functions: what they give is seen already.
 ///
 /// # Errors
 /// What could not be proved.
 pub fn find(
     library: &dyn Library,
+    jumps: &Jumps,
+    siblings: &[u64],
     function: Function,
     emulated: Emulated,
 ) -> Result<Vec<InnerSite>, String> {
     if emulated == Emulated::NONE {
         return Err("no instruction is known to be emulated".to_owned());
     }
+    jumps.require_none_into(function)?;
     let graph = Graph::of(library, function)?;
-    graph.require_no_jumps_from_elsewhere(library)?;
+    graph.require_no_calls_of(siblings)?;
     let values = Values::of(&graph)?;
     let results = Results::of(&graph, &values)?;
     Cover {

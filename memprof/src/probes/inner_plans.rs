@@ -7,7 +7,7 @@ use memprof_common::allocator::Shape;
 
 use super::{
     emulation::Emulated,
-    inner::{InnerSite, describe, find},
+    inner::{InnerSite, Jumps, describe, find},
     library::ElfLibrary,
     placement::Function,
     plan::Plan,
@@ -90,6 +90,12 @@ fn find_all(
     let (Ok(facts), Ok(library)) = (reader.facts(), ElfLibrary::new(file, reader)) else {
         return all("its file can't be read");
     };
+    let jumps = Jumps::of(&library);
+    let siblings: Vec<u64> = plan
+        .sites
+        .iter()
+        .filter_map(|site| facts.address_of(site.offset))
+        .collect();
     let mut found: HashMap<u64, Found> = HashMap::new();
     for &(offset, shape) in &wanted {
         let site = plan.sites.iter().find(|site| site.offset == offset);
@@ -97,7 +103,11 @@ fn find_all(
         let sites = facts
             .address_of(offset)
             .ok_or_else(|| "it is in no segment".to_owned())
-            .and_then(|start| find(&library, Function { start, size, shape }, emulated));
+            .and_then(|start| {
+                let function = Function { start, size, shape };
+                let jumps = jumps.as_ref().map_err(String::clone)?;
+                find(&library, jumps, &siblings, function, emulated)
+            });
         found.insert(offset, sites);
     }
     let free = offset_of("free").and_then(|offset| own.address_of(offset));

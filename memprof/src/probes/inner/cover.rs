@@ -79,7 +79,6 @@ impl Cover<'_> {
             for most in 1..=MAX_SITES {
                 let mut set = Vec::new();
                 if self.search(candidates, most, &mut set, &mut tried) {
-                    set.sort_unstable();
                     return self.sites(&set);
                 }
             }
@@ -260,6 +259,7 @@ impl Cover<'_> {
             }
             sites.push(site);
         }
+        sites.sort_unstable_by_key(|site| site.place.offset);
         for node in notes {
             sites.push(self.site(node, Task::NoteSize)?);
         }

@@ -4,19 +4,12 @@ use std::collections::HashMap;
 
 use iced_x86::{ConditionCode, FlowControl, Instruction};
 
-use super::{
-    Function, Known, Library,
-    returns::{self, FirstArgument},
-};
+use super::{Function, Known, Library, returns, sketch::Sketch};
 use crate::probes::placement::{MAX_INSTRUCTION_BYTES, decode};
 
 /// Instructions of one function; a larger one is refused. The largest that has ever been covered
 /// has 500.
 pub const MAX_NODES: usize = 2_048;
-/// Instructions before a call in which its argument is looked for.
-const MAX_LOOK_BACK: usize = 16;
-/// Bytes of code that are searched for jumps into a function; a larger file is refused.
-pub const MAX_SEARCHED_BYTES: u64 = 16 << 20;
 
 /// One instruction.
 pub(super) struct Node {
@@ -83,51 +76,18 @@ impl Graph {
         })
     }
 
+    /// Makes sure that the function does not go to one of these.
+    pub(super) fn require_no_calls_of(&self, siblings: &[u64]) -> Result<(), String> {
+        let goes = |node: &&Node| siblings.contains(&node.instruction.near_branch_target());
+        match self.nodes.iter().find(goes) {
+            Some(_) => Err("it calls another allocation function".to_owned()),
+            None => Ok(()),
+        }
+    }
+
     /// Bytes from the function's start to an instruction.
     pub(super) fn offset(&self, node: usize) -> u64 {
         self.nodes[node].instruction.ip() - self.function.start
-    }
-
-    /// Looks through all of the file's code for jumps and calls into the function, past its start:
-    /// whoever came by such a one would be counted for a call that was never made.
-    pub(super) fn require_no_jumps_from_elsewhere(
-        &self,
-        library: &dyn Library,
-    ) -> Result<(), String> {
-        let (start, end) = (self.function.start, self.end());
-        let ranges = library.code_ranges();
-        let bytes = ranges
-            .iter()
-            .fold(0_u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
-        if bytes > MAX_SEARCHED_BYTES {
-            return Err("its file has too much code to search".to_owned());
-        }
-        for (first, bytes) in ranges {
-            let mut address = first;
-            while address.wrapping_sub(first) < bytes {
-                if (start..end).contains(&address) {
-                    address = end;
-                    continue;
-                }
-                let Some((instruction, _)) = decode(library, address) else {
-                    address = address.wrapping_add(1);
-                    continue;
-                };
-                let target = instruction.near_branch_target();
-                if target > start && target < end {
-                    return Err(format!(
-                        "code at {address:#x} jumps to its +{:#x}",
-                        target - start
-                    ));
-                }
-                address = instruction.next_ip();
-            }
-        }
-        Ok(())
-    }
-
-    fn end(&self) -> u64 {
-        self.function.start.saturating_add(self.function.size)
     }
 }
 
@@ -236,74 +196,5 @@ impl Builder<'_> {
             .known(target)
             .or_else(|| returns::known_behind_plt(self.library, target));
         known == Some(Known::ReturnsFirstArgument)
-    }
-}
-
-/// All ways in the function that there could be, before it is known which calls return.
-struct Sketch {
-    /// How many ways lead to each instruction.
-    ways_to: HashMap<u64, usize>,
-    /// The instruction that goes on to each.
-    before: HashMap<u64, u64>,
-}
-
-impl Sketch {
-    fn of(library: &dyn Library, function: Function) -> Self {
-        let mut sketch = Self {
-            ways_to: HashMap::from([(function.start, 1)]),
-            before: HashMap::new(),
-        };
-        let mut waiting = vec![function.start];
-        while let Some(address) = waiting.pop() {
-            let Some((instruction, _)) = decode(library, address) else {
-                continue;
-            };
-            let flow = instruction.flow_control();
-            let next = instruction.next_ip();
-            if flow == FlowControl::Next {
-                sketch.before.insert(next, address);
-            }
-            let jumps = instruction.is_jcc_short_or_near() || instruction.is_jmp_short_or_near();
-            let goes_on = !matches!(
-                flow,
-                FlowControl::UnconditionalBranch
-                    | FlowControl::IndirectBranch
-                    | FlowControl::Return
-                    | FlowControl::Exception
-            );
-            let ways = [
-                jumps.then(|| instruction.near_branch_target()),
-                goes_on.then_some(next),
-            ];
-            for way in ways.into_iter().flatten() {
-                if way.wrapping_sub(function.start) >= function.size {
-                    continue;
-                }
-                let known = sketch.ways_to.entry(way).or_insert(0);
-                *known += 1;
-                if *known == 1 {
-                    waiting.push(way);
-                }
-            }
-        }
-        sketch
-    }
-
-    /// The constant that is put into `edi` on the only way to the call at `address`: the error
-    /// functions of C libraries take as an argument whether to abort.
-    fn constant_before(&self, library: &dyn Library, mut address: u64) -> Option<u64> {
-        for _ in 0..MAX_LOOK_BACK {
-            if self.ways_to.get(&address) != Some(&1) {
-                return None;
-            }
-            address = *self.before.get(&address)?;
-            let (instruction, _) = decode(library, address)?;
-            match returns::first_argument_after(&instruction) {
-                FirstArgument::Constant(value) => return Some(value),
-                FirstArgument::Unknown => return None,
-                FirstArgument::Kept => {}
-            }
-        }
-        None
     }
 }

@@ -92,20 +92,24 @@ impl Results {
         state.get(place_of(exit)) == Value::Zero
     }
 
-    /// Marks the ways on which a place that holds the result holds 0; whether there are new ones.
+    /// Marks the ways on which a place that holds the result holds 0, and those to returns that
+    /// all give 0; whether there are new ones.
     fn find_failures(&mut self, graph: &Graph, values: &Values) -> bool {
+        let returns = returning(graph, values);
         let mut found = false;
         for (number, node) in graph.nodes.iter().enumerate() {
             for (way, edge) in node.successors.iter().enumerate() {
                 if self.ways[number][way] != Way::Matters {
                     continue;
                 }
-                let (Some(state), Some(holders)) =
-                    (values.along(number, *edge), &self.holders[edge.to])
-                else {
-                    continue;
+                let fails = match (values.along(number, *edge), &self.holders[edge.to]) {
+                    (Some(state), Some(holders)) => {
+                        holders.iter().any(|place| state.get(*place) == Value::Zero)
+                    }
+                    (_, None) => returns[edge.to],
+                    (None, _) => false,
                 };
-                if holders.iter().any(|place| state.get(*place) == Value::Zero) {
+                if fails {
                     self.ways[number][way] = Way::Fails;
                     found = true;
                 }
@@ -113,6 +117,23 @@ impl Results {
         }
         found
     }
+}
+
+/// From which instructions a return can be reached; from others the process ends.
+fn returning(graph: &Graph, values: &Values) -> Vec<bool> {
+    let mut returns = vec![false; graph.nodes.len()];
+    let exits = graph.nodes.iter().enumerate();
+    let mut waiting: Vec<usize> = exits
+        .filter(|(number, node)| node.exit.is_some() && values.states[*number].is_some())
+        .map(|(number, _)| number)
+        .collect();
+    while let Some(number) = waiting.pop() {
+        if !returns[number] {
+            returns[number] = true;
+            waiting.extend(&graph.predecessors[number]);
+        }
+    }
+    returns
 }
 
 fn place_of(exit: Exit) -> Place {
