@@ -11,7 +11,7 @@ use aya_ebpf::helpers::{bpf_loop, bpf_probe_read_user};
 use memprof_common::{
     event::{MAX_FRAMES, STACK_HEADER_WORDS, StackEnd, mix},
     unwind::{
-        END_RULE, ProcessMappings, RuleKind, SIGNAL_RBP_OFFSET, SIGNAL_RIP_OFFSET,
+        NO_RULE, ProcessMappings, RuleKind, SIGNAL_RBP_OFFSET, SIGNAL_RIP_OFFSET,
         SIGNAL_RSP_OFFSET, added_offset, cfa_offset, plt_cfa_offset, rbp_at_rbp, rbp_offset,
         rule_kind, slot_offset,
     },
@@ -156,7 +156,11 @@ fn find_caller(thread: *mut Thread, mappings: *const ProcessMappings) -> Option<
         RuleKind::Signal => return interrupted(thread, stack),
         RuleKind::End => return Some(StackEnd::Complete),
         RuleKind::Unsupported => return Some(StackEnd::Broken),
-        RuleKind::None if begins_outermost(mappings, pc + 1) => return Some(StackEnd::Complete),
+        // Nor is there a caller where the frame pointer is 0: so the ABI marks the outermost frame,
+        // and the code that starts a process has no unwind information.
+        RuleKind::None if frame == 0 || begins_function(mappings, pc + 1) => {
+            return Some(StackEnd::Complete);
+        }
         RuleKind::None | RuleKind::FramePointer => {
             by_frame_pointer = true;
             // SAFETY: as above.
@@ -197,12 +201,11 @@ fn find_caller(thread: *mut Thread, mappings: *const ProcessMappings) -> Option<
     None
 }
 
-/// Whether the function that begins at `pc` is the outermost of its stack. The return address of
-/// a coroutine is no call's: it is the first instruction of where the coroutine ends, and what is
-/// before it is another function or none.
+/// Whether a function begins at `pc`, with nothing before it. No call returns there: it is the
+/// outermost frame of a coroutine, which was put on its stack by hand and is not yet entered.
 #[inline(never)]
-fn begins_outermost(mappings: *const ProcessMappings, pc: u64) -> bool {
-    rule_at(mappings, pc) == END_RULE
+fn begins_function(mappings: *const ProcessMappings, pc: u64) -> bool {
+    rule_at(mappings, pc) != NO_RULE
 }
 
 /// Whether `pc` is in code, behind a call: `e8` with its offset, or `ff /2` with what its operand

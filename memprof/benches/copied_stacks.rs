@@ -11,7 +11,7 @@ use memprof::events::event::{CopiedRegisters, StackEnd};
 use memprof::identity::{Pid, SpaceId};
 use memprof::target::modules::{AddressSpaces, Modules, Region};
 use memprof::unwind::copied::{
-    Code, CopiedMemory, CopiedStack, CopyUnwinder, MAX_ENTRY_BYTES, walk_section,
+    Code, CopiedMemory, CopiedStack, CopyUnwinder, MAX_ENTRY_BYTES, MAX_SECTION_BYTES, walk_section,
 };
 
 const DEPTHS: &[u32] = &[1, 10, 20, 40];
@@ -117,6 +117,33 @@ fn known_files(bencher: Bencher, depth: u32) {
 fn new_files(bencher: Bencher) {
     let (copy, mapped) = (copy_at(20), own_code());
     bencher.bench_local(|| unwind(&mut CopyUnwinder::default(), black_box(&copy), &mapped));
+}
+
+/// The largest section that is read, of nothing but functions.
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn hostile_index(bencher: Bencher) {
+    let mut section = Vec::with_capacity(MAX_SECTION_BYTES);
+    let mut entry = |id: u32, body: &[u8]| {
+        section.extend((4 + body.len() as u32).to_le_bytes());
+        section.extend(id.to_le_bytes());
+        section.extend_from_slice(body);
+        section.len()
+    };
+    let mut end = entry(0, &[1, 0, 1, 0x78, 16, 0x0c, 7, 8, 0x90, 1]);
+    let mut address = 0x7000_0000_0000u64;
+    while end + 24 <= MAX_SECTION_BYTES {
+        // Descending, so that they have to be sorted.
+        address -= 16;
+        let function = [address.to_le_bytes(), 16u64.to_le_bytes()].concat();
+        end = entry(end as u32 + 4, &function);
+    }
+    bencher.bench_local(|| {
+        let memory = CopiedMemory {
+            start: STACK,
+            bytes: &[],
+        };
+        walk_section(black_box(&section), false, &[FUNCTION; 8], memory)
+    });
 }
 
 /// Frames of a function whose unwind information is as long as it may be, as many as a walk may go

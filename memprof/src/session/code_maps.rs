@@ -309,10 +309,9 @@ impl<P: Publisher> CodeMaps<P> {
     /// Tells the kernel side what a space has mapped.
     fn publish(&mut self, space: SpaceId) {
         self.changed.remove(&space);
-        let member = self.members.get(&space).and_then(|all| all.first());
-        let Some(&pid) = member else {
+        if !self.members.contains_key(&space) {
             return;
-        };
+        }
         let regions = self.spaces.regions(space);
         let (code, left_out) = choose(regions, self.spaces.modules());
         let currency = self.currency.entry(space).or_default();
@@ -320,11 +319,7 @@ impl<P: Publisher> CodeMaps<P> {
         if many > MANY {
             currency.next_publishing = monotonic() + PAUSE_PER_MAPPING * many as Nanoseconds;
         }
-        let mapped = Mapped {
-            pid,
-            code,
-            left_out,
-        };
+        let mapped = Mapped { code, left_out };
         self.tables.publish(space, mapped);
     }
 

@@ -171,6 +171,7 @@ impl Sink for State {
 
     fn apply(&mut self, event: Event) {
         if let What::StackCopy(copy) = event.what {
+            self.code.advance(event.time);
             return self.unwind_copy(event.space, *copy);
         }
         match &event.what {

@@ -6,7 +6,7 @@ use super::code_maps::CodeMaps;
 use crate::unwind::loader::{LoaderStats, MAX_FILE_BYTES};
 
 const BY_FRAME_POINTER: &str = "there callers are found by frame pointer";
-const CUT_SHORT: &str = "stacks through it are cut short";
+const CUT_SHORT: &str = "stacks through it are finished from a copy, or cut short";
 
 /// The sentences about what was not known of the targets' code.
 pub fn of_code(code: &CodeMaps) -> Vec<String> {
@@ -89,7 +89,8 @@ fn of_tables(stats: &LoaderStats) -> impl Iterator<Item = String> {
         (
             stats.refused,
             "time",
-            "the kernel refused to take what a process has mapped: its stacks are cut short"
+            "the kernel refused to take what a process has mapped: its stacks are finished from copies, \
+             or cut short"
                 .to_owned(),
         ),
     ];

@@ -20,7 +20,7 @@ use super::mini_debug;
 use super::packed::unpacked_bytes;
 use super::plumbing::role_of;
 use super::steady::{bytes_to_copy, steady_copy};
-use crate::target::elf::{ElfError, ElfFacts};
+use crate::target::elf::{DebugFacts, ElfError, ElfReader};
 use crate::target::modules::Module;
 
 /// Functions inlined into one another at one address that are kept.
@@ -107,20 +107,20 @@ impl ModuleSymbols {
                 symbols.look_into(&debug.path, true);
                 symbols.look_for_names_too(&debug.path);
             } else {
-                symbols.add(debug.file, &debug.facts, package.as_ref())?;
+                symbols.add(debug.file, package.as_ref())?;
             }
         }
         let file = file.try_clone().map_err(|_| Unknown::Unreadable)?;
         let mini = facts.debug.mini.as_ref().filter(|_| !facts.debug.symtab);
         let Some(mini) = mini else {
-            symbols.add(file, facts, package.as_ref())?;
+            symbols.add(file, package.as_ref())?;
             return Ok(symbols);
         };
         // With a section that it can't unpack, blazesym finds no symbol in the whole file. The
         // exported ones are in no other table.
         if let Ok((copy, bytes)) = mini_debug::copy_without(&file, mini) {
             symbols.copied += bytes;
-            symbols.add(copy, facts, package.as_ref())?;
+            symbols.add(copy, package.as_ref())?;
         }
         if let Ok((unpacked, bytes)) = mini_debug::unpack(&file, mini) {
             symbols.copied += bytes;
@@ -131,20 +131,19 @@ impl ModuleSymbols {
     }
 
     /// Looks into a file that may be anybody's.
-    fn add(&mut self, file: File, facts: &ElfFacts, package: Option<&File>) -> Result<(), Unknown> {
+    fn add(&mut self, file: File, package: Option<&File>) -> Result<(), Unknown> {
         let file = steady(file, &mut self.copied)?;
         let path = fd_path(&file);
-        let debug = &facts.debug;
-        let unpacked = unpacked_bytes(&file, debug).filter(|_| debug.inside);
-        let with_lines = unpacked.filter(|_| !debug.refers_elsewhere);
-        self.copied += with_lines.unwrap_or(0);
-        let package = package.filter(|_| with_lines.is_some());
-        let bundled = package.and_then(|package| self.with_package(&file, package));
-        match bundled {
+        // What counts is what is in the copy, not what was in the file when it was looked at.
+        let unpacked = unpacked_debug(&file, |debug| debug.inside && !debug.refers_elsewhere);
+        let lines = unpacked.is_some();
+        self.copied += unpacked.unwrap_or(0);
+        let package = package.filter(|_| lines);
+        match package.and_then(|package| self.with_package(&file, package)) {
             Some(source) => self.sources.push(source),
-            None => self.look_into(&path, with_lines.is_some()),
+            None => self.look_into(&path, lines),
         }
-        if with_lines.is_some() {
+        if lines {
             self.look_for_names_too(&path);
         }
         self.handles.push(file);
@@ -166,6 +165,7 @@ impl ModuleSymbols {
     /// keeps both open, so the names may go at once.
     fn with_package(&mut self, file: &File, package: &File) -> Option<Source> {
         let package = steady(package.try_clone().ok()?, &mut self.copied).ok()?;
+        self.copied += unpacked_debug(&package, |_| true)?;
         let folder = tempfile::tempdir().ok()?;
         let path = folder.path().join("module");
         symlink(fd_path(file), &path).ok()?;
@@ -226,6 +226,14 @@ fn steady(file: File, copied: &mut u64) -> Result<File, Unknown> {
     }
     *copied += bytes;
     steady_copy(&file).map_err(|_| Unknown::Unreadable)
+}
+
+/// How many bytes the compressed sections of a file unpack to, if its debug information is wanted
+/// and can be unpacked.
+fn unpacked_debug(file: &File, is_wanted: impl Fn(&DebugFacts) -> bool) -> Option<u64> {
+    let facts = ElfReader::new(file).facts().ok()?;
+    let wanted = is_wanted(&facts.debug);
+    wanted.then(|| unpacked_bytes(file, &facts.debug))?
 }
 
 fn fd_path(file: &File) -> PathBuf {

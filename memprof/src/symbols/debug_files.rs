@@ -11,7 +11,6 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::packed::unpacked_bytes;
 use super::steady::is_roots_alone;
 use crate::target::elf::{ElfFacts, ElfReader};
 use crate::target::part::FilePart;
@@ -85,11 +84,8 @@ pub(super) fn find_package(module_path: &str, dirs: &[PathBuf]) -> Option<File> 
     let name = format!("{module_path}.dwp");
     let relative = name.trim_start_matches('/');
     let in_dirs = dirs.iter().map(|dir| dir.join(relative));
-    in_dirs.chain([PathBuf::from(&name)]).find_map(|path| {
-        let package = open(path, false)?;
-        unpacked_bytes(&package.file, &package.facts.debug)?;
-        Some(package.file)
-    })
+    let mut places = in_dirs.chain([PathBuf::from(&name)]);
+    places.find_map(|path| Some(open(path, false)?.file))
 }
 
 /// Opens what may be a debug file, and reads its headers.

@@ -1,8 +1,9 @@
 //! Files in memory, without a name: what is read as a file but is none, or must not change.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::FromRawFd;
+use std::os::unix::fs::PermissionsExt;
 
 /// An empty file that only this process has.
 ///
@@ -16,5 +17,8 @@ pub fn memory_file() -> io::Result<File> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the descriptor is new and nobody else's.
-    Ok(unsafe { File::from_raw_fd(fd) })
+    let file = unsafe { File::from_raw_fd(fd) };
+    // Such a file is everybody's to write to, else, who can reach it.
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
 }

@@ -87,7 +87,8 @@ pub fn walk_section(
     let Some(section) = Section::new(kind, bytes, bases, true) else {
         return pcs;
     };
-    let mut evaluator = Evaluator::new(MAX_WALK_WORK);
+    let mut evaluator = Evaluator::default();
+    evaluator.begin(MAX_WALK_WORK);
     let mut registers = Registers::of_call(call);
     while let Some(pc) = registers.pc().filter(|_| pcs.len() < MAX_FRAMES) {
         let frame = Frame {
@@ -110,6 +111,7 @@ pub fn walk_section(
 #[derive(Default)]
 pub struct CopyUnwinder {
     files: Files,
+    evaluator: Evaluator,
 }
 
 impl CopyUnwinder {
@@ -168,7 +170,13 @@ impl CopyUnwinder {
             .enumerate()
             .map(|(index, &pc)| code.frame(pc, index > 0 && !(interrupted && index + 1 == keep)))
             .collect();
-        let walker = Walker::new(&mut self.files, code, stack.memory, known);
+        let walker = Walker::new(
+            &mut self.files,
+            &mut self.evaluator,
+            code,
+            stack.memory,
+            known,
+        );
         let start = Start {
             registers,
             interrupted,

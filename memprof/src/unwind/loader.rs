@@ -1,25 +1,19 @@
 //! Tables into the kernel: equal ones once, whoever maps them; each space's mappings as a whole.
 
 use std::{
-    collections::HashMap as StdHashMap,
+    collections::HashMap,
     fs::File,
     hash::{BuildHasher as _, RandomState},
     os::unix::fs::FileExt as _,
     time::Duration,
 };
 
-use anyhow::Result;
-use aya::{
-    Pod,
-    maps::{Array, ArrayOfMaps, HashMap, MapData},
-};
-use memprof_common::unwind::{
-    Chunk, MAX_MAPPINGS, MAX_SEGMENTS, NO_EXE, PAGE_SHIFT, PENDING_EXE, Page, ProcessMappings,
-    SEGMENT_CHUNKS, START_PADDING, page_key,
-};
+use memprof_common::unwind::{MAX_MAPPINGS, NO_EXE, PENDING_EXE, ProcessMappings, START_PADDING};
 use nix::time::{ClockId, clock_gettime};
 
+pub use super::kernel_tables::UnwindMaps;
 use super::{
+    kernel_tables::KernelTables,
     mapped::{Code, MappedCode},
     rows::compile,
     tables::Tables,
@@ -28,6 +22,7 @@ use crate::{
     identity::{Pid, SpaceId},
     target::{
         elf::{ElfError, ElfReader, LoadSegment, UnwindSection, unwind_section_of_image},
+        mappings::{Backing, Mappings},
         modules::{Module, ModuleIndex},
     },
 };
@@ -42,27 +37,6 @@ pub const MAX_FILE_BYTES: usize = 32 << 20;
 /// Processor time that all files of a run may take to be loaded: what compilers make fills all room
 /// in a tenth of it, so what takes longer is the targets' malice.
 pub const MAX_LOADING: Duration = Duration::from_secs(30);
-
-/// A plain type of `memprof-common` on its way into a map.
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-pub struct Plain<T>(T);
-// SAFETY: `repr(C)` structures of integers without padding.
-unsafe impl Pod for Plain<Chunk> {}
-// SAFETY: as above.
-unsafe impl Pod for Plain<Page> {}
-// SAFETY: as above.
-unsafe impl Pod for Plain<ProcessMappings> {}
-
-/// The kernel's maps for unwinding, as they come from the loaded object.
-pub struct UnwindMaps {
-    /// Segments of chunks.
-    pub segments: ArrayOfMaps<MapData, Array<MapData, Plain<Chunk>>>,
-    /// Pages by [`page_key`].
-    pub pages: HashMap<MapData, u64, Plain<Page>>,
-    /// Mappings by address space.
-    pub mappings: HashMap<MapData, u32, Plain<ProcessMappings>>,
-}
 
 /// An executable whose tables are in the kernel.
 #[derive(Clone, Copy)]
@@ -120,14 +94,10 @@ enum Failure {
 
 /// Puts tables and mappings into the kernel.
 pub struct UnwindLoader {
-    maps: UnwindMaps,
-    open: Vec<Array<MapData, Plain<Chunk>>>,
-    next_chunk: u32,
-    next_number: u32,
-    generation: u64,
-    loaded: StdHashMap<ModuleIndex, Option<Loaded>>,
+    kernel: KernelTables,
+    loaded: HashMap<ModuleIndex, Option<Loaded>>,
     /// By what the tables are made from. Not by build id, which is whatever a file says it is.
-    by_section: StdHashMap<u64, Option<Executable>>,
+    by_section: HashMap<u64, Option<Executable>>,
     /// Keyed at random: who doesn't know the key can't make two sections with one hash.
     section_hash: RandomState,
     vdso: Option<Option<Executable>>,
@@ -139,13 +109,9 @@ impl UnwindLoader {
     /// Nothing loaded yet.
     pub fn new(maps: UnwindMaps) -> Self {
         Self {
-            maps,
-            open: Vec::new(),
-            next_chunk: 0,
-            next_number: NO_EXE + 1,
-            generation: 0,
-            loaded: StdHashMap::new(),
-            by_section: StdHashMap::new(),
+            kernel: KernelTables::new(maps),
+            loaded: HashMap::new(),
+            by_section: HashMap::new(),
             section_hash: RandomState::new(),
             vdso: None,
             loading: Duration::ZERO,
@@ -191,9 +157,9 @@ impl UnwindLoader {
         self.loaded.insert(module, loaded);
     }
 
-    /// Tells the kernel what `space`, in which `pid` lives, has mapped, by address; `left_out` is
-    /// how much more there is. Files that are not loaded yet are marked as such.
-    pub fn publish(&mut self, space: SpaceId, pid: Pid, mapped: &[MappedCode], left_out: u64) {
+    /// Tells the kernel what `space` has mapped, by address; `left_out` is how much more there is.
+    /// Files that are not loaded yet are marked as such.
+    pub fn publish(&mut self, space: SpaceId, mapped: &[MappedCode], left_out: u64) {
         self.stats.mappings_left_out = self.stats.mappings_left_out.max(left_out);
         let mut mappings = Box::new(ProcessMappings {
             generation: 0,
@@ -206,43 +172,26 @@ impl UnwindLoader {
         for (index, mapped) in mapped.iter().take(MAX_MAPPINGS).enumerate() {
             mappings.start[index] = mapped.start;
             mappings.end[index] = mapped.end;
-            (mappings.exe[index], mappings.bias[index]) = self.tables_of(pid, mapped);
+            (mappings.exe[index], mappings.bias[index]) = self.tables_of(mapped);
         }
-        // A forked child has its parent's already; and a new generation costs all that is
-        // remembered of the old one.
-        if let Ok(Plain(current)) = self.maps.mappings.get(&space.0, 0) {
-            mappings.generation = current.generation;
-            if *mappings == current {
-                return;
-            }
-        }
-        self.generation += 1;
-        mappings.generation = self.generation;
-        if self
-            .maps
-            .mappings
-            .insert(space.0, Plain(*mappings), 0)
-            .is_err()
-        {
+        if self.kernel.set_mappings(space, mappings).is_err() {
             self.stats.refused += 1;
         }
     }
 
     /// A space in which nothing happens any more.
     pub fn forget(&mut self, space: SpaceId) {
-        // It may never have been published.
-        let _ = self.maps.mappings.remove(&space.0);
+        self.kernel.remove_mappings(space);
     }
 
     /// Makes room for the next tables, which takes the kernel some milliseconds: better now than
     /// when somebody waits for them.
     pub fn make_room(&mut self) {
-        // Refused: then so will be the tables, and be counted.
-        let _ = self.segment(self.next_chunk / SEGMENT_CHUNKS + 1);
+        self.kernel.make_room();
     }
 
     /// The number of a mapping's executable, and its bias.
-    fn tables_of(&mut self, pid: Pid, mapped: &MappedCode) -> (u32, u64) {
+    fn tables_of(&mut self, mapped: &MappedCode) -> (u32, u64) {
         let tables = match &mapped.code {
             Code::File {
                 module,
@@ -256,7 +205,7 @@ impl UnwindLoader {
             },
             Code::Vdso => {
                 if self.vdso.is_none() {
-                    self.vdso = Some(self.load_vdso(pid, mapped));
+                    self.vdso = Some(self.load_vdso());
                 }
                 // The image of the vdso begins at its first address.
                 let executable = self.vdso.flatten();
@@ -270,11 +219,15 @@ impl UnwindLoader {
         })
     }
 
-    fn load_vdso(&mut self, pid: Pid, mapped: &MappedCode) -> Option<Executable> {
-        let bytes = mapped.end.checked_sub(mapped.start)?.min(MAX_VDSO_BYTES);
+    /// The kernel maps the same one into all processes. Ours is not a target's to write to.
+    fn load_vdso(&mut self) -> Option<Executable> {
+        let mappings = Mappings::read(Pid(std::process::id())).ok()?;
+        let mut vdso = mappings.iter().filter(|one| one.backing == Backing::Vdso);
+        let vdso = vdso.next()?;
+        let bytes = (vdso.end - vdso.start).min(MAX_VDSO_BYTES);
         let mut image = vec![0; bytes as usize];
-        let memory = File::open(format!("/proc/{}/mem", pid.0)).ok()?;
-        memory.read_exact_at(&mut image, mapped.start).ok()?;
+        let memory = File::open("/proc/self/mem").ok()?;
+        memory.read_exact_at(&mut image, vdso.start).ok()?;
         self.load_section(&unwind_section_of_image(&image))
     }
 
@@ -316,7 +269,7 @@ impl UnwindLoader {
         if tables.bytes() > MAX_FILE_BYTES {
             return Err(Failure::TooLarge);
         }
-        let number = self.put(&tables).map_err(|_| Failure::NoRoom)?;
+        let number = self.kernel.put(&tables).map_err(|_| Failure::NoRoom)?;
         self.stats.rows += rows.stats.rows;
         self.stats.functions_over_limit += rows.stats.over_limit;
         self.stats.dense_rows += tables.dense_rows;
@@ -325,54 +278,6 @@ impl UnwindLoader {
             number,
             image_address: section.image_address,
         })
-    }
-
-    /// Puts one file's tables into the kernel; the executable's number. Chunks go first: a page
-    /// must not name one that is not there.
-    fn put(&mut self, tables: &Tables) -> Result<u32> {
-        let first_chunk = self.next_chunk;
-        let end = first_chunk as usize + tables.chunks.len();
-        anyhow::ensure!(
-            end <= (MAX_SEGMENTS * SEGMENT_CHUNKS) as usize,
-            "no room for more unwind tables"
-        );
-        for (number, chunk) in (first_chunk..).zip(&tables.chunks) {
-            self.segment(number / SEGMENT_CHUNKS)?.set(
-                number % SEGMENT_CHUNKS,
-                Plain(*chunk),
-                0,
-            )?;
-        }
-        let exe = self.next_number;
-        let mut put = Vec::with_capacity(tables.pages.len());
-        for (page_number, page) in &tables.pages {
-            let key = page_key(exe, u64::from(*page_number) << PAGE_SHIFT);
-            let mut page = *page;
-            page.first_chunk += first_chunk;
-            if let Err(error) = self.maps.pages.insert(key, Plain(page), 0) {
-                for key in put {
-                    // What the kernel has just taken it also gives back.
-                    let _ = self.maps.pages.remove(&key);
-                }
-                return Err(error.into());
-            }
-            put.push(key);
-        }
-        self.next_chunk = end as u32;
-        self.next_number += 1;
-        Ok(exe)
-    }
-
-    fn segment(&mut self, number: u32) -> Result<&mut Array<MapData, Plain<Chunk>>> {
-        anyhow::ensure!(number < MAX_SEGMENTS, "no room for more unwind tables");
-        while self.open.len() <= number as usize {
-            let segment = Array::create(SEGMENT_CHUNKS, 0)?;
-            self.maps
-                .segments
-                .set(self.open.len() as u32, &segment, 0)?;
-            self.open.push(segment);
-        }
-        Ok(&mut self.open[number as usize])
     }
 }
 

@@ -7,6 +7,7 @@ mod entries;
 pub mod rows;
 pub mod tables;
 pub mod mapped;
+mod kernel_tables;
 pub mod loader;
 pub mod copied;
 pub mod worker;

@@ -26,9 +26,6 @@ pub const MAX_FUNCTIONS: usize = 1 << 21;
 pub const MAX_ROWS: usize = 1 << 23;
 /// What one file may cost, in units of an instruction, some 20 ns each. libLLVM needs 4 million.
 pub const MAX_WORK: u64 = 1 << 25;
-/// Code between two functions that is shorter than this is padding and follows the first one's
-/// last rule. Compilers align functions to 16 bytes.
-pub const PADDING_BYTES: u32 = 16;
 
 /// CIEs that are kept at a time; linkers merge equal ones, a file has tens.
 const MAX_KEPT_CIES: usize = 1024;
@@ -266,8 +263,10 @@ impl<'data> Compiler<'_, 'data> {
         let mut end_of_last = None;
         for (index, function) in functions.iter().enumerate() {
             if let Some(end) = end_of_last
-                && function.start - end >= PADDING_BYTES
+                && function.start > end
             {
+                // Padding too: a return address behind it was made by no call, but begins the
+                // function, as that of a coroutine's outermost frame does.
                 self.push(Row {
                     pc: end,
                     rule: NO_RULE,

@@ -21,7 +21,7 @@ use super::{
     mapped::{Code, MappedCode},
 };
 use crate::{
-    identity::{Pid, SpaceId},
+    identity::SpaceId,
     priority::hurry,
     target::modules::{Module, ModuleIndex},
 };
@@ -32,8 +32,6 @@ const PUBLISH_PERIOD: Duration = Duration::from_micros(500);
 
 /// What a space has mapped.
 pub struct Mapped {
-    /// A process that lives in it.
-    pub pid: Pid,
     /// The mappings, by address, as [`choose`](super::mapped::choose) picks them.
     pub code: Vec<MappedCode>,
     /// How many were not picked.
@@ -197,8 +195,7 @@ impl Worker {
 
     fn publish(&mut self, space: SpaceId, mapped: Mapped) {
         self.outdated.remove(&space);
-        self.loader
-            .publish(space, mapped.pid, &mapped.code, mapped.left_out);
+        self.loader.publish(space, &mapped.code, mapped.left_out);
         let mut is_complete = true;
         for one in &mapped.code {
             let Code::File { module, handle, .. } = &one.code else {

@@ -26,8 +26,9 @@ const BYTES: u64 = 65536;
 /// A thousand files take their time to be read for names.
 const LONG: Duration = Duration::from_secs(90);
 const TRIES: usize = 4;
-/// The share of stacks that are whole a millisecond after the code came, at least.
-const SOON: f64 = 0.9;
+/// The share of stacks that are whole a millisecond after the code came, at least: of an
+/// unoptimized memprof, on a machine that has other things to do.
+const SOON: f64 = 0.6;
 /// The same after twenty milliseconds.
 const SETTLED: f64 = 0.99;
 

@@ -31,7 +31,7 @@ fn load(files: &[&Path]) -> LoaderStats {
     let pid = Pid(std::process::id());
     spaces.observe(SPACE, pid).expect("it is ours");
     let (code, left_out) = choose(spaces.regions(SPACE), spaces.modules());
-    loader.publish(SPACE, pid, &code, left_out);
+    loader.publish(SPACE, &code, left_out);
     for one in &code {
         if let Code::File { module, handle, .. } = &one.code
             && files
@@ -43,7 +43,7 @@ fn load(files: &[&Path]) -> LoaderStats {
             assert!(loader.is_loaded(*module));
         }
     }
-    loader.publish(SPACE, pid, &code, left_out);
+    loader.publish(SPACE, &code, left_out);
     drop(mapped);
     loader.stats()
 }

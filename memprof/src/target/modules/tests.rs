@@ -310,15 +310,8 @@ fn the_vdso_is_a_module_of_its_own_that_outlives_its_process() {
     let module = spaces.modules().get(module).unwrap();
     assert_eq!(module.path(), "[vdso]");
     assert!(module.build_id().is_some() && !module.is_changed());
-    assert!(
-        !module
-            .facts()
-            .unwrap()
-            .as_ref()
-            .unwrap()
-            .segments
-            .is_empty()
-    );
+    let facts = module.facts().unwrap().as_ref().unwrap();
+    assert!(!facts.segments.is_empty());
 }
 
 #[test]

@@ -40,7 +40,8 @@ pub(super) struct Frame<'a> {
     pub(super) memory: CopiedMemory<'a>,
 }
 
-/// Evaluates unwind information within a budget.
+/// Evaluates unwind information within a budget. Kept from walk to walk: it is some 30 KiB.
+#[derive(Default)]
 pub(super) struct Evaluator {
     context: UnwindContext<usize>,
     /// Bytes of entries that it may still go through.
@@ -48,11 +49,9 @@ pub(super) struct Evaluator {
 }
 
 impl Evaluator {
-    pub(super) fn new(work: usize) -> Self {
-        Self {
-            context: UnwindContext::new(),
-            work_left: work,
-        }
+    /// Begins a walk that may go through as many bytes of unwind information.
+    pub(super) fn begin(&mut self, work: usize) {
+        self.work_left = work;
     }
 
     /// What the entry at `offset` says of `frame`; `None` if the frame is not in its function.

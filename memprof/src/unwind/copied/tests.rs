@@ -122,7 +122,9 @@ fn step(section: &Section, registers: &Registers, words: &[u64]) -> Option<Step>
             bytes: &bytes,
         },
     };
-    section.find_caller(frame, &mut Evaluator::new(MAX_WALK_WORK))
+    let mut evaluator = Evaluator::default();
+    evaluator.begin(MAX_WALK_WORK);
+    section.find_caller(frame, &mut evaluator)
 }
 
 /// The registers of the caller of the one function's frame.

@@ -28,22 +28,24 @@ pub(super) struct Walker<'a> {
     memory: CopiedMemory<'a>,
     /// What the kernel's walk found, which saw through hijacked return addresses.
     known: &'a [u64],
-    evaluator: Evaluator,
+    evaluator: &'a mut Evaluator,
 }
 
 impl<'a> Walker<'a> {
     pub(super) fn new(
         files: &'a mut Files,
+        evaluator: &'a mut Evaluator,
         code: Code<'a>,
         memory: CopiedMemory<'a>,
         known: &'a [u64],
     ) -> Self {
+        evaluator.begin(MAX_WALK_WORK);
         Self {
             files,
             code,
             memory,
             known,
-            evaluator: Evaluator::new(MAX_WALK_WORK),
+            evaluator,
         }
     }
 
@@ -104,8 +106,7 @@ impl<'a> Walker<'a> {
             registers: &at.registers,
             memory: self.memory,
         };
-        self.files
-            .find_caller(self.code, frame, &mut self.evaluator)
+        self.files.find_caller(self.code, frame, self.evaluator)
     }
 
     /// Through code without unwind information, as the kernel side does it.
