@@ -207,13 +207,13 @@ fn returned(ctx: &RetProbeContext) -> Option<()> {
 
 #[inline(always)]
 fn gives(ctx: &ProbeContext) -> Option<()> {
+    let caller = caller()?;
+    let thread = caller.thread;
     let mut call = Inner::of(ctx);
     let address = call.result();
     if address == 0 {
         return None;
     }
-    let caller = caller()?;
-    let thread = caller.thread;
     if thread.is_null() || is_nested(thread, call.return_slot) {
         return None;
     }

@@ -24,7 +24,7 @@ mod results;
 mod returns;
 mod sketch;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod values;
 
 use memprof_common::placement::{InnerPlace, SizeAt};
@@ -48,33 +48,21 @@ pub enum Known {
     ReturnsFirstArgument,
 }
 
-/// What is known of the C library's function with this name.
-pub fn known_function(name: &str) -> Option<Known> {
-    match name {
-        "abort" | "exit" | "_exit" | "_Exit" | "quick_exit" | "__stack_chk_fail"
-        | "__assert_fail" | "__assert" | "__chk_fail" | "__fortify_fail" => {
-            Some(Known::NeverReturns)
-        }
-        "memset" | "memcpy" | "memmove" => Some(Known::ReturnsFirstArgument),
-        _ => None,
-    }
-}
-
-/// The names that [`known_function`] knows something of.
-pub const KNOWN_NAMES: [&str; 13] = [
-    "abort",
-    "exit",
-    "_exit",
-    "_Exit",
-    "quick_exit",
-    "__stack_chk_fail",
-    "__assert_fail",
-    "__assert",
-    "__chk_fail",
-    "__fortify_fail",
-    "memset",
-    "memcpy",
-    "memmove",
+/// What is known of the C library's functions, by name.
+pub const KNOWN_FUNCTIONS: [(&str, Known); 13] = [
+    ("abort", Known::NeverReturns),
+    ("exit", Known::NeverReturns),
+    ("_exit", Known::NeverReturns),
+    ("_Exit", Known::NeverReturns),
+    ("quick_exit", Known::NeverReturns),
+    ("__stack_chk_fail", Known::NeverReturns),
+    ("__assert_fail", Known::NeverReturns),
+    ("__assert", Known::NeverReturns),
+    ("__chk_fail", Known::NeverReturns),
+    ("__fortify_fail", Known::NeverReturns),
+    ("memset", Known::ReturnsFirstArgument),
+    ("memcpy", Known::ReturnsFirstArgument),
+    ("memmove", Known::ReturnsFirstArgument),
 ];
 
 /// A file's code by virtual address (before relocation), and what is known of its functions.

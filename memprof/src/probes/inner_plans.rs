@@ -28,12 +28,20 @@ const FREQUENT: [&str; 2] = ["malloc", "calloc"];
 type Found = Result<Vec<InnerSite>, String>;
 
 /// What was found of the files so far: by the function's offset in the file.
-#[derive(Default)]
 pub struct InnerPlans {
+    entry_probes: bool,
     files: HashMap<FileId, HashMap<u64, Found>>,
 }
 
 impl InnerPlans {
+    /// Nothing is found yet, nor ever if `entry_probes` alone are wanted.
+    pub fn new(entry_probes: bool) -> Self {
+        Self {
+            entry_probes,
+            files: HashMap::new(),
+        }
+    }
+
     /// Gives the sites of `plan` their inner probes, where that can be proved.
     pub fn add_to(
         &mut self,
@@ -43,6 +51,9 @@ impl InnerPlans {
         reader: &ElfReader<'_>,
         emulated: Emulated,
     ) {
+        if self.entry_probes {
+            return;
+        }
         let found = self
             .files
             .entry(id)

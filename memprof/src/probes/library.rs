@@ -4,7 +4,7 @@
 use std::{collections::HashMap, fs::File};
 
 use super::{
-    inner::{KNOWN_NAMES, Known, Library, known_function},
+    inner::{KNOWN_FUNCTIONS, Known, Library},
     placement::{Code, MAX_INSTRUCTION_BYTES},
 };
 use crate::target::elf::{ElfCode, ElfError, ElfFacts, ElfReader};
@@ -31,10 +31,13 @@ impl<'file> ElfLibrary<'file> {
     /// If its tables can't be read.
     pub fn new(file: &'file File, reader: &ElfReader<'_>) -> Result<Self, ElfError> {
         let facts = reader.facts()?;
-        let symbols = reader.symbols(&KNOWN_NAMES)?;
+        let symbols = reader.symbols(&KNOWN_FUNCTIONS.map(|(name, _)| name))?;
         let known = symbols.iter().filter(|symbol| symbol.global);
-        let known =
-            known.filter_map(|symbol| Some((symbol.address, known_function(&symbol.name)?)));
+        let known = known.filter_map(|symbol| {
+            let mut functions = KNOWN_FUNCTIONS.iter();
+            let (_, known) = functions.find(|(name, _)| *name == symbol.name)?;
+            Some((symbol.address, *known))
+        });
         let words = reader.resolved_words()?;
         Ok(Self {
             code: ElfCode::new(file, &facts),

@@ -81,7 +81,7 @@ impl Tracer {
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn load(children: Children) -> Result<(Self, Vec<RingMap>, UnwindMaps)> {
+    pub fn load(children: Children, inner: InnerPlans) -> Result<(Self, Vec<RingMap>, UnwindMaps)> {
         let offsets = kernel_offsets(Path::new(KERNEL_BTF))?;
         // The kernel verifies the programs meanwhile.
         let (loaded, emulation) = thread::scope(|scope| {
@@ -99,7 +99,7 @@ impl Tracer {
         let tracer = Self {
             side,
             probed: HashMap::new(),
-            inner: InnerPlans::default(),
+            inner,
             children,
             spaces: Vec::new(),
         };

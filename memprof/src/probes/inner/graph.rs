@@ -144,10 +144,8 @@ impl Builder<'_> {
             }
             FlowControl::Call if self.is_last_word(&instruction) => {}
             FlowControl::Call => {
-                if instruction.is_call_near()
-                    && instruction.near_branch_target() == self.function.start
-                {
-                    return Err("it calls itself".to_owned());
+                if instruction.is_call_near() {
+                    self.require_no_trouble(instruction.near_branch_target())?;
                 }
                 node.successors
                     .push(self.edge(instruction.next_ip(), None)?);
@@ -187,6 +185,20 @@ impl Builder<'_> {
         call.is_call_near() && {
             let argument = self.sketch.constant_before(self.library, call.ip());
             !returns::may_return(self.library, call.near_branch_target(), argument)
+        }
+    }
+
+    /// Makes sure that what is called gives no blocks that are seen already: what another file does
+    /// is not known.
+    fn require_no_trouble(&self, target: u64) -> Result<(), String> {
+        if target == self.function.start {
+            return Err("it calls itself".to_owned());
+        }
+        match returns::slot_behind_plt(self.library, target) {
+            Some(slot) if self.library.known_by_slot(slot).is_none() => {
+                Err("it calls a function of another file".to_owned())
+            }
+            _ => Ok(()),
         }
     }
 

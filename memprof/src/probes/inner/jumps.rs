@@ -2,10 +2,11 @@
 //! understood from its start alone.
 
 use super::{Function, Library};
-use crate::probes::placement::decode;
+use crate::probes::placement::{MAX_INSTRUCTION_BYTES, decode};
 
-/// Bytes of code that are searched for jumps into a function; a larger file is refused.
-pub const MAX_SEARCHED_BYTES: u64 = 16 << 20;
+/// Bytes of code that are searched for jumps into a function; a larger file is refused. Glibc has
+/// 1.4 MiB, and what is kept of a file's code is 4 MiB (`target::elf::MAX_CODE_PAGES`).
+pub const MAX_SEARCHED_BYTES: u64 = 3 << 20;
 
 /// Every direct jump and call of a file, by its target.
 pub struct Jumps {
@@ -17,7 +18,7 @@ impl Jumps {
     /// Reads all of a file's code, from the first byte to the last.
     ///
     /// # Errors
-    /// If there is too much of it.
+    /// If there is too much of it, or some can't be read.
     pub fn of(library: &dyn Library) -> Result<Self, String> {
         let ranges = library.code_ranges();
         let bytes = ranges
@@ -31,6 +32,9 @@ impl Jumps {
             let mut address = first;
             while address.wrapping_sub(first) < bytes {
                 let Some((instruction, _)) = decode(library, address) else {
+                    if library.fetch(address, &mut [0; MAX_INSTRUCTION_BYTES]) == 0 {
+                        return Err("its code can't be read".to_owned());
+                    }
                     address = address.wrapping_add(1);
                     continue;
                 };

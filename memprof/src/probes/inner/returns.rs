@@ -48,6 +48,11 @@ pub(super) fn first_argument_after(instruction: &Instruction) -> FirstArgument {
 
 /// What is known of the function that a stub of the procedure linkage table jumps to.
 pub(super) fn known_behind_plt(library: &dyn Library, stub: u64) -> Option<Known> {
+    library.known_by_slot(slot_behind_plt(library, stub)?)
+}
+
+/// The word through which the code at `stub` jumps, if that is all it does.
+pub(super) fn slot_behind_plt(library: &dyn Library, stub: u64) -> Option<u64> {
     let (mut instruction, _) = decode(library, stub)?;
     if instruction.mnemonic() == Mnemonic::Endbr64 {
         (instruction, _) = decode(library, instruction.next_ip())?;
@@ -55,9 +60,7 @@ pub(super) fn known_behind_plt(library: &dyn Library, stub: u64) -> Option<Known
     let through_slot = instruction.mnemonic() == Mnemonic::Jmp
         && instruction.op0_kind() == OpKind::Memory
         && instruction.is_ip_rel_memory_operand();
-    through_slot
-        .then(|| library.known_by_slot(instruction.ip_rel_memory_address()))
-        .flatten()
+    through_slot.then(|| instruction.ip_rel_memory_address())
 }
 
 /// Whether a call of `target` can return; `argument` is its first one, if that is a known constant.

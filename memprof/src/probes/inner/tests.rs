@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Linux 6.18 emulates all kinds.
-const ALL: Emulated = Emulated {
+pub(in crate::probes) const ALL: Emulated = Emulated {
     push: true,
     nop: true,
     long_nop: true,
@@ -186,6 +186,7 @@ fn what_can_not_be_proved_is_refused() {
     refused("elsewhere", "ends in another function");
     // It may be a hook that allocates.
     refused("pointer", "somewhere unknown from +0x4");
+    refused("elsewhere_known", "calls a function of another file");
     refused("entered", "jumps to its +0x4");
     refused("calls_sibling", "calls another allocation function");
 }
@@ -228,8 +229,8 @@ fn without_a_size_or_emulated_instructions_nothing_is_found() {
 /// Debian 12's `libc6` 2.36-9+deb12u14.
 const DEBIAN_12_LIBC: &str = "93ac61ec5a8eb1396f9fbd350e3169a558528a40";
 
-#[test]
-fn the_running_c_library_is_analysed() {
+/// Sites of `malloc` and `calloc` in the C library of this process; `None` if it is not Debian 12's.
+pub(in crate::probes) fn debian_12_sites() -> Option<(Vec<InnerSite>, Vec<InnerSite>)> {
     let mappings = Mappings::read(Pid(std::process::id())).unwrap();
     let malloc = libc::malloc as *const () as usize as u64;
     let file = open_mapped_file(Pid(std::process::id()), mappings.find(malloc).unwrap()).unwrap();
@@ -240,15 +241,21 @@ fn the_running_c_library_is_analysed() {
     let calloc = find_in(&file, "calloc", Shape::Product);
     if build_id != DEBIAN_12_LIBC {
         eprintln!("SKIPPED: another C library ({build_id}): {malloc:?} {calloc:?}");
-        return;
+        return None;
     }
-    let malloc = malloc.unwrap();
+    Some((malloc.unwrap(), calloc.unwrap()))
+}
+
+#[test]
+fn the_running_c_library_is_analysed() {
+    let Some((malloc, calloc)) = debian_12_sites() else {
+        return;
+    };
     assert_eq!(
         describe(&malloc),
         "`jne` at +0xb7, `jne` at +0x157, `jne` at +0x1aa, size noted before, `call` at +0x195, \
          for the size"
     );
-    let calloc = calloc.unwrap();
     assert_eq!(describe(&calloc), "`ja` at +0x223, `jne` at +0x26b");
     assert_eq!(gives(&calloc)[0], (0x223, RAX, SizeAt::Word(RBX)));
 }

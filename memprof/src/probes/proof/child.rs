@@ -37,8 +37,8 @@ const SIZES: [usize; 16] = [
 ];
 /// How often each size is asked for before anything is freed, and again afterwards.
 const REPEATS: usize = 2;
-/// Seconds after which a child that is stuck is killed.
-const PATIENCE: u32 = 2;
+/// Seconds after which a child that is stuck is killed; it takes a few hundredths of one.
+const PATIENCE: u32 = 10;
 
 type AllocateSize = extern "C" fn(usize) -> *mut c_void;
 type AllocateProduct = extern "C" fn(usize, usize) -> *mut c_void;

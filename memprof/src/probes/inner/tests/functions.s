@@ -195,6 +195,17 @@ function pointer
     ret
 ends pointer
 
+# A callee that is in another file.
+function elsewhere_known
+    push rbx
+    mov rbx, rdi
+    call imported@plt
+    test rax, rax
+    je 1f
+1:  pop rbx
+    ret
+ends elsewhere_known
+
 # A block that is thrown away behind the only emulated instruction.
 function failslater
     push rbx
