@@ -63,10 +63,10 @@ pub const COPY_BURST: u64 = 4096;
 pub const COPY_PERIOD_NS: u64 = 1_000_000;
 /// How far above the call a walk may break down for the copy to begin at the call.
 pub const COPY_REACH: u64 = 8 << 10;
-/// Broken walks whose depths are told apart; the oldest is forgotten, and begins anew.
+/// Broken walks whose stacks are told apart; the oldest is forgotten, and begins anew.
 pub const MAX_BROKEN_WALKS: u32 = 16 * 1024;
-/// Depths at which one broken walk is told apart; what comes at others shares one stack id.
-pub const MAX_WALK_DEPTHS: u32 = 1024;
+/// Stacks of one broken walk that are told apart; what comes by others shares one stack id.
+pub const MAX_BROKEN_STACKS: u32 = 1024;
 /// Pages of unwind rows: 4 GiB of code.
 pub const MAX_PAGES: u32 = 64 * 1024;
 /// Unwind rules that each CPU remembers; a power of two.

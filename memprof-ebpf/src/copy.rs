@@ -6,10 +6,7 @@
 
 use core::intrinsics::{AtomicOrdering::SeqCst, atomic_xadd};
 
-use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::generated::bpf_probe_read_user,
-};
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use memprof_common::{
     counters::Counter,
     event::{
@@ -20,7 +17,7 @@ use memprof_common::{
 };
 
 use crate::{
-    emit::{count, now},
+    emit::{count, now, wakeup},
     maps::{COPIES, COPY_BUDGET},
     registers::CallerRegisters,
     unwind::Walk,
@@ -92,19 +89,8 @@ pub fn send_copy(space: u32, walk: &Walk, caller: &impl CallerRegisters, id: u64
             reserved: 0,
         };
     }
-    entry.submit(u64::from(if is_half_full() {
-        BPF_RB_FORCE_WAKEUP
-    } else {
-        BPF_RB_NO_WAKEUP
-    }));
-}
-
-/// Whether the ring of copies holds half of what it can, up to one copy more: woken once, the
-/// reader comes before it is full.
-#[inline(always)]
-fn is_half_full() -> bool {
-    let waiting = COPIES.query(u64::from(BPF_RB_AVAIL_DATA));
-    waiting.wrapping_sub(u64::from(COPY_RING_BYTES / 2)) < 8 * STACK_COPY_WORDS as u64
+    let longest = 8 * STACK_COPY_WORDS as u64;
+    entry.submit(wakeup(&COPIES, u64::from(COPY_RING_BYTES / 2), longest));
 }
 
 /// Takes a copy from the budget, if there is one. CPUs that come at once may save up the same

@@ -48,21 +48,28 @@ pub fn send<const WORDS: usize>(record: [u64; WORDS], lost: Counter) {
         return count(lost);
     };
     entry.write(record);
-    // SAFETY: `ring` is a ring buffer map; the helper only reads its positions.
+    // SAFETY: a plain read of a static that nothing writes while programs run.
+    let line = unsafe { core::ptr::read_volatile(&raw const HALF_RING_BYTES) };
+    entry.submit(wakeup(ring, line, LINE_WIDTH));
+}
+
+/// The flag that wakes the reader of `ring`, a ring map of whichever type, if `line` bytes wait
+/// there, up to `width` more: no less than the longest record has, so that one of them meets the
+/// line.
+#[inline(always)]
+pub fn wakeup<R>(ring: &R, line: u64, width: u64) -> u64 {
+    // SAFETY: the helper only reads the map's positions; the verifier refuses any other map.
     let waiting = unsafe {
         bpf_ringbuf_query(
             core::ptr::from_ref(ring).cast_mut().cast(),
             u64::from(BPF_RB_AVAIL_DATA),
         )
     };
-    // SAFETY: a plain read of a static that nothing writes while programs run.
-    let line = unsafe { core::ptr::read_volatile(&raw const HALF_RING_BYTES) };
-    let crosses = waiting.wrapping_sub(line) < LINE_WIDTH;
-    entry.submit(u64::from(if crosses {
+    u64::from(if waiting.wrapping_sub(line) < width {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP
-    }));
+    })
 }
 
 /// Sends a process event and wakes the reader, who has to look at the process while it is there;

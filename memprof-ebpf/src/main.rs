@@ -18,6 +18,7 @@ mod process;
 mod registers;
 mod rules;
 mod stack;
+mod trail;
 mod unwind;
 mod window;
 

@@ -16,6 +16,7 @@ use crate::{
     emit::count,
     kernel::{hijacked_return_address, may_be_trampoline},
     registers::{Entry, RETURN_SLOT, Registers},
+    trail::Trail,
     unwind::Walk,
     window::Window,
 };
@@ -79,6 +80,7 @@ pub struct Thread {
     nested: u64,
     noted: NotedSize,
     pub walk: Walk,
+    pub trail: Trail,
     pub window: Window,
     /// The stack record that the walk of a stack fills: its head, then program counters.
     pub record: [u64; STACK_HEADER_WORDS + MAX_FRAMES],

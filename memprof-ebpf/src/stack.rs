@@ -3,27 +3,31 @@
 //! A walk that broke down knows only the inner part of its stack, and many stacks may have that
 //! part in common. They are told apart by depth: where on the stack the walk broke down, from the
 //! thread pointer, which is as far from the first frame in every thread that the C library
-//! starts. The collector is sent a copy of such a stack and may find the rest of it there. Two
-//! ways into the same code that come to the same depth still share an id; so the stack is copied
-//! again at its second, fourth, eighth, … use, and the collector drops what the copies don't have
-//! in common. A way that no copy met is taken for the one that was.
+//! starts, and by what return addresses lie above (`trail`). The collector is sent a copy of such a
+//! stack and may find the rest of it there. Two ways that are equal in all this still share an id;
+//! so the stack is copied again at its second, fourth, eighth, … use, and the collector drops what
+//! the copies don't have in common. A way that no copy met is taken for the one that was.
 
-use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::generated::bpf_ringbuf_output};
+use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use memprof_common::{
     counters::Counter,
     event::{MAX_FRAMES, STACK_HEADER_WORDS, StackEnd, mix, pack_stack_head},
-    settings::{LATELY_SENT_ENTRIES, MAX_WALK_DEPTHS},
+    settings::{LATELY_SENT_ENTRIES, MAX_BROKEN_STACKS, RARE_RING_BYTES},
 };
 
 use crate::{
     copy::send_copy,
-    emit::count,
+    emit::{count, wakeup},
     kernel::thread_pointer,
     maps::{BROKEN_WALKS, LATELY_SENT, RARE, SENT_STACKS},
     pending::Thread,
     registers::CallerRegisters,
+    trail,
     unwind::{Walk, walk},
 };
+
+/// Bytes of a stack's record with all its frames.
+const LONGEST_RECORD: u64 = 8 * (STACK_HEADER_WORDS + MAX_FRAMES) as u64;
 
 /// The id of the stack on which `function` returns to `caller`.
 ///
@@ -81,7 +85,8 @@ fn broken_stack_id(
     } else {
         caller.registers().stack
     };
-    let id = mix(walk.hash, place.wrapping_sub(thread_pointer()));
+    let depth = mix(walk.hash, place.wrapping_sub(thread_pointer()));
+    let id = mix(depth, trail::hash(thread, place));
     if let Some(uses) = SENT_STACKS.get_ptr_mut(id) {
         // SAFETY: a live map value. Uses on two CPUs at once may count as one.
         let now = unsafe {
@@ -105,7 +110,7 @@ fn broken_stack_id(
     id
 }
 
-/// Whether a broken walk is told from others at one more depth: frames of ever other sizes, or a
+/// Whether a broken walk is told from others once more: frames of ever other sizes, or a
 /// walk that went astray, must not make stacks without end.
 #[inline(always)]
 fn is_worth_telling(hash: u64) -> bool {
@@ -116,7 +121,7 @@ fn is_worth_telling(hash: u64) -> bool {
     };
     // SAFETY: a live map value. Threads that meet it at once may pass the limit by a few.
     unsafe {
-        if *depths >= MAX_WALK_DEPTHS {
+        if *depths >= MAX_BROKEN_STACKS {
             return false;
         }
         *depths += 1;
@@ -148,7 +153,7 @@ fn send_stack(thread: *mut Thread, space: u32, walk: &Walk, id: u64, time: u64) 
             (&raw const RARE).cast_mut().cast(),
             record.cast(),
             bytes,
-            u64::from(BPF_RB_NO_WAKEUP),
+            wakeup(&RARE, u64::from(RARE_RING_BYTES / 2), LONGEST_RECORD),
         )
     };
     if sent != 0 {

@@ -208,13 +208,16 @@ fn begins_function(mappings: *const ProcessMappings, pc: u64) -> bool {
     rule_at(mappings, pc) != NO_RULE
 }
 
-/// Whether `pc` is in code, behind a call: `e8` with its offset, or `ff /2` with what its operand
+/// Whether `pc` is in code that is known, behind a call.
+#[inline(always)]
+fn follows_call(mappings: *const ProcessMappings, pc: u64) -> bool {
+    is_code(mappings, pc) && is_behind_call(pc)
+}
+
+/// Whether what is before `pc` is a call: `e8` with its offset, or `ff /2` with what its operand
 /// takes (SIB, displacement of one or four bytes).
 #[inline(never)]
-fn follows_call(mappings: *const ProcessMappings, pc: u64) -> bool {
-    if !is_code(mappings, pc) {
-        return false;
-    }
+pub fn is_behind_call(pc: u64) -> bool {
     // SAFETY: the helper checks the address and fails on one that cannot be read.
     let Ok(before) = (unsafe { bpf_probe_read_user((pc - 8) as *const u64) }) else {
         return false;

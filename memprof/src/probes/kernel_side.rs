@@ -23,7 +23,7 @@ use memprof_common::{
     allocator::{GIVE_PROGRAM, NOTE_SIZE_PROGRAM, RETURN_PROGRAM, Shape},
     counters::{COUNTERS, Counter, Counters},
     settings::{
-        COPY_RING_BYTES, FollowedProcess, KernelOffsets, MAX_RINGS, MAX_WALK_DEPTHS,
+        COPY_RING_BYTES, FollowedProcess, KernelOffsets, MAX_BROKEN_STACKS, MAX_RINGS,
         RARE_RING_BYTES,
     },
 };
@@ -111,7 +111,7 @@ impl BrokenWalks {
     /// more, nor copied.
     pub fn give_up(&mut self, walk: u64) {
         // Refused: then it goes on as before.
-        let _ = self.0.insert(walk, MAX_WALK_DEPTHS, 0);
+        let _ = self.0.insert(walk, MAX_BROKEN_STACKS, 0);
     }
 }
 

@@ -232,6 +232,39 @@ SITE void *fork_in_the_road(void *through) {
     return NULL;
 }
 
+/* More room between the thunk and what tells two ways apart than is looked through for it. */
+SITE void broad(struct call *call) {
+    volatile char room[2048];
+    for (size_t i = 0; i < sizeof room; i++)
+        room[i] = 0;
+    NOTE(call);
+    THROUGH(call);
+    call->here.depth--;
+}
+
+SITE void one_broad_way(struct call *call) {
+    NOTE(call);
+    broad(call);
+    call->here.depth--;
+}
+
+SITE void another_broad_way(struct call *call) {
+    NOTE(call);
+    broad(call);
+    __asm__ volatile("" ::: "memory");
+    call->here.depth--;
+}
+
+SITE void *fork_far_up(void *through) {
+    struct call call = {(thunk *)through, {{0}, 0, 0}};
+    NOTE(&call);
+    for (int i = 0; i < 600; i++) {
+        one_broad_way(&call);
+        another_broad_way(&call);
+    }
+    return NULL;
+}
+
 SITE void *far(void *through) {
     struct call call = {(thunk *)through, {{0}, 0, 0}};
     NOTE(&call);
@@ -314,17 +347,26 @@ int main(int count, char **arguments) {
         {"unknown", unknown},
     };
     if (count < 3)
-        fail("copied ways|fork|far|flood THUNK [THREADS]");
+        fail("copied ways|fork|far_fork|far|flood THUNK [THREADS]");
     thunk *through = NULL;
     for (size_t i = 0; i < sizeof thunks / sizeof *thunks; i++)
         if (!strcmp(arguments[2], thunks[i].name))
             through = thunks[i].through;
     if (!through)
         fail("no such thunk");
-    void *(*act)(void *) = !strcmp(arguments[1], "ways")   ? ways
-                           : !strcmp(arguments[1], "fork") ? fork_in_the_road
-                           : !strcmp(arguments[1], "flood") ? flood
-                                                           : far;
+    static const struct {
+        const char *name;
+        void *(*act)(void *);
+    } acts[] = {
+        {"ways", ways},   {"fork", fork_in_the_road}, {"far_fork", fork_far_up},
+        {"flood", flood}, {"far", far},
+    };
+    void *(*act)(void *) = NULL;
+    for (size_t i = 0; i < sizeof acts / sizeof *acts; i++)
+        if (!strcmp(arguments[1], acts[i].name))
+            act = acts[i].act;
+    if (!act)
+        fail("no such act");
     truth_other_allocations = -1;
     if (count > 3) {
         pthread_t threads[64];
