@@ -19,6 +19,7 @@ use crate::{
     },
     registers::{CallerRegisters, Entry, Inner, Registers},
     stack::stack_id,
+    window,
 };
 
 /// `f(size)`: malloc, valloc, pvalloc.
@@ -202,6 +203,7 @@ fn returned(ctx: &RetProbeContext) -> Option<()> {
         address,
         size: call.size,
     };
+    window::clear(thread);
     send_block(caller, block, call.function, &ctx.regs.cast_const())
 }
 
@@ -222,7 +224,7 @@ fn gives(ctx: &ProbeContext) -> Option<()> {
         Some(size) => size,
         None => noted_size(thread, call.return_slot)?,
     };
-    if !call.find_caller() {
+    if !call.find_caller(thread) {
         count(Counter::UnreadableResults);
         return None;
     }

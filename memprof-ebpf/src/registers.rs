@@ -8,7 +8,11 @@ use aya_ebpf::{
 };
 use memprof_common::placement::{self, Preserved};
 
-use crate::kernel::{hijacked_return_address, may_be_trampoline};
+use crate::{
+    kernel::{hijacked_return_address, may_be_trampoline},
+    pending::Thread,
+    window,
+};
 
 /// Size of a return address on the stack, bytes.
 pub const RETURN_SLOT: u64 = 8;
@@ -117,6 +121,7 @@ pub struct Inner<'a> {
     /// Where on the stack the call's return address is.
     pub return_slot: u64,
     return_address: u64,
+    frame: u64,
 }
 
 impl<'a> Inner<'a> {
@@ -132,6 +137,7 @@ impl<'a> Inner<'a> {
             function: registers.instruction - placement::inner_offset(cookie),
             return_slot: registers.stack + placement::inner_pushed_bytes(cookie),
             return_address: 0,
+            frame: 0,
         }
     }
 
@@ -151,11 +157,18 @@ impl<'a> Inner<'a> {
         })
     }
 
-    /// Reads where the call returns to; whether that could be read.
+    /// Reads where the call returns to, and with which frame pointer; whether that could be read.
+    /// By the window, from the stack pointer on: the walk goes on in it.
     #[inline(always)]
-    pub fn find_caller(&mut self) -> bool {
-        let Some(mut address) = user_word(self.return_slot) else {
+    pub fn find_caller(&mut self, thread: *mut Thread) -> bool {
+        window::clear(thread);
+        let _ = window::read(thread, self.stack);
+        let Some(mut address) = window::read(thread, self.return_slot) else {
             return false;
+        };
+        self.frame = match placement::inner_preserved(self.cookie, Preserved::Rbp) {
+            None => Registers::of(self.ctx.regs).frame,
+            Some(offset) => window::read(thread, self.stack + offset).unwrap_or(0),
         };
         if may_be_trampoline(address) {
             let original = hijacked_return_address(self.return_slot);
@@ -180,23 +193,21 @@ impl<'a> Inner<'a> {
 impl CallerRegisters for Inner<'_> {
     #[inline(always)]
     fn registers(&self) -> Registers {
-        // SAFETY: the kernel hands every probe program its thread's registers.
-        let regs = unsafe { &*self.ctx.regs };
         Registers {
             instruction: self.return_address,
             stack: self.return_slot + RETURN_SLOT,
-            frame: self.callers(Preserved::Rbp, regs.rbp),
+            frame: self.frame,
         }
     }
 
     #[inline(always)]
     fn preserved(&self) -> [u64; 8] {
-        // SAFETY: as above.
+        // SAFETY: the kernel hands every probe program its thread's registers.
         let regs = unsafe { &*self.ctx.regs };
         [
             self.return_address,
             self.return_slot + RETURN_SLOT,
-            self.callers(Preserved::Rbp, regs.rbp),
+            self.frame,
             self.callers(Preserved::Rbx, regs.rbx),
             self.callers(Preserved::R12, regs.r12),
             self.callers(Preserved::R13, regs.r13),

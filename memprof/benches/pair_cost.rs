@@ -32,7 +32,7 @@ fn main() {
             }
         }
     }
-    println!("nanoseconds per pair, median of {ROUNDS} (fastest to slowest)");
+    println!("nanoseconds of CPU time per pair, median of {ROUNDS} (fastest to slowest)");
     println!("{:<18}{:>26}{:>26}", "", "malloc, free", "calloc, free");
     for ((name, _), kinds) in WAYS.iter().zip(&mut samples) {
         let cells = kinds.each_mut().map(|kind| {
