@@ -40,6 +40,9 @@ fn malloc_and_calloc_of_debian_12_take_one_trap() {
         return missing(test, "this is not Debian 12");
     }
     let (report, places) = trace(&stage, &[]);
+    if places.contains("a probe of another tool is in it") {
+        return missing(test, "somebody else traces this C library");
+    }
     assert!(places.contains("malloc: one trap: `j"), "{places}");
     assert!(places.contains("calloc: one trap: `j"), "{places}");
     // A block's trap and its free's; the few that are no small ones take another for their size.

@@ -63,7 +63,7 @@ impl Calls {
             Self {
                 size: find(Shape::Size).map(|start| mem::transmute(start)),
                 product: find(Shape::Product).map(|start| mem::transmute(start)),
-                free: mem::transmute(free as *const c_void),
+                free: mem::transmute::<*const c_void, Free>(free as *const c_void),
             }
         }
     }

@@ -25,8 +25,14 @@ fn trial(change: impl FnOnce(&mut Vec<InnerSite>)) -> Option<Result<(), String>>
             sites: calloc,
         },
     ];
-    let refused = prove(&subjects, libc::free as *const () as usize as u64);
-    Some(refused.map_err(|refusal| {
+    let result = prove(&subjects, libc::free as *const () as usize as u64);
+    if let Err(refusal) = &result
+        && refusal.reason == "a probe of another tool is in it"
+    {
+        eprintln!("SKIPPED: {}", refusal.reason);
+        return None;
+    }
+    Some(result.map_err(|refusal| {
         assert_eq!(refusal.subject, Some(0), "{}", refusal.reason);
         refusal.reason
     }))
@@ -41,7 +47,9 @@ fn refused(why: &str, change: impl FnOnce(&mut Vec<InnerSite>)) {
 /// The site that small blocks pass.
 fn small(sites: &mut [InnerSite]) -> &mut InnerSite {
     let mut sites = sites.iter_mut();
-    sites.find(|site| site.place.offset == 0x157).unwrap()
+    sites
+        .find(|site| site.place.offset == 0x157)
+        .expect("it is among them")
 }
 
 #[test]

@@ -71,7 +71,10 @@ pub(super) fn follow(pid: Pid, subjects: &[Subject]) -> Result<(), Refusal> {
         pid,
         breakpoints: HashMap::new(),
     };
-    let system = |error: nix::Error| Refusal::of_all(format!("the trial failed: {error}"));
+    let system = |error: nix::Error| match error {
+        nix::Error::EBUSY => Refusal::of_all("a probe of another tool is in it"),
+        error => Refusal::of_all(format!("the trial failed: {error}")),
+    };
     if !matches!(
         waitpid(pid, Some(WaitPidFlag::__WALL)).map_err(system)?,
         WaitStatus::Stopped(_, Signal::SIGSTOP)
@@ -147,6 +150,10 @@ impl Tracee {
             return Ok(());
         }
         let replaced = self.poke(address, BREAKPOINT)?;
+        if replaced == BREAKPOINT {
+            // The kernel would take its stops for that probe's, and tell nobody else of them.
+            return Err(nix::Error::EBUSY);
+        }
         self.breakpoints
             .insert(address, Breakpoint { purpose, replaced });
         Ok(())

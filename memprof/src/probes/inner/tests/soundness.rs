@@ -195,7 +195,11 @@ impl Dice {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        if self.0 % 3 == 0 { 0 } else { self.0 >> 8 }
+        if self.0.is_multiple_of(3) {
+            0
+        } else {
+            self.0 >> 8
+        }
     }
 }
 
@@ -262,7 +266,7 @@ impl Run<'_> {
     }
 
     /// Runs the function; what it returns, if it does within some steps.
-    fn to_end(&mut self, blocks: &[Block], offsets: &[Vec<usize>]) -> Option<u64> {
+    fn run_to_end(&mut self, blocks: &[Block], offsets: &[Vec<usize>]) -> Option<u64> {
         // The pushes of the prologue, then the copy of the size.
         for offset in 0..3 {
             self.come_to(offset);
@@ -316,7 +320,7 @@ fn check(blocks: &[Block], seed: u64) -> Result<(), TestCaseError> {
             noted: None,
             given: Vec::new(),
         };
-        let Some(result) = run.to_end(blocks, &compiled.offsets) else {
+        let Some(result) = run.run_to_end(blocks, &compiled.offsets) else {
             continue;
         };
         let expected = if result == 0 {
