@@ -49,20 +49,11 @@ pub enum Known {
 }
 
 /// What is known of the C library's functions, by name.
-pub const KNOWN_FUNCTIONS: [(&str, Known); 13] = [
+pub const KNOWN_FUNCTIONS: [(&str, Known); 4] = [
     ("abort", Known::NeverReturns),
-    ("exit", Known::NeverReturns),
-    ("_exit", Known::NeverReturns),
-    ("_Exit", Known::NeverReturns),
-    ("quick_exit", Known::NeverReturns),
-    ("__stack_chk_fail", Known::NeverReturns),
     ("__assert_fail", Known::NeverReturns),
-    ("__assert", Known::NeverReturns),
-    ("__chk_fail", Known::NeverReturns),
-    ("__fortify_fail", Known::NeverReturns),
+    ("__stack_chk_fail", Known::NeverReturns),
     ("memset", Known::ReturnsFirstArgument),
-    ("memcpy", Known::ReturnsFirstArgument),
-    ("memmove", Known::ReturnsFirstArgument),
 ];
 
 /// A file's code by virtual address (before relocation), and what is known of its functions.

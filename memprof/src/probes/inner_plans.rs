@@ -54,10 +54,17 @@ impl InnerPlans {
         if self.entry_probes {
             return;
         }
-        let found = self
-            .files
-            .entry(id)
-            .or_insert_with(|| find_all(plan, id, file, reader, emulated));
+        let found = match OwnMapping::of(id) {
+            // So as many are remembered as memprof itself has mapped, at the most.
+            Some(own) => self
+                .files
+                .entry(id)
+                .or_insert_with(|| find_all(plan, &own, file, reader, emulated)),
+            None => &refuse_all(
+                &frequent(plan),
+                "memprof runs on another file, and so can't try it",
+            ),
+        };
         for site in &mut plan.sites {
             match found.get(&site.offset) {
                 Some(Ok(sites)) => site.inner.clone_from(sites),
@@ -72,9 +79,25 @@ impl InnerPlans {
     }
 }
 
+/// Start and shape of the frequent functions.
+fn frequent(plan: &Plan) -> Vec<(u64, Shape)> {
+    let sites = plan.sites.iter();
+    sites
+        .filter(|site| site.symbols.iter().any(|symbol| FREQUENT.contains(symbol)))
+        .map(|site| (site.offset, site.shape))
+        .collect()
+}
+
+fn refuse_all(functions: &[(u64, Shape)], why: &str) -> HashMap<u64, Found> {
+    let refused = functions.iter();
+    refused
+        .map(|(offset, _)| (*offset, Err(why.to_owned())))
+        .collect()
+}
+
 fn find_all(
     plan: &Plan,
-    id: FileId,
+    own: &OwnMapping,
     file: &File,
     reader: &ElfReader<'_>,
     emulated: Emulated,
@@ -83,23 +106,9 @@ fn find_all(
         let mut sites = plan.sites.iter();
         Some(sites.find(|site| site.symbols.contains(&symbol))?.offset)
     };
-    let wanted: Vec<(u64, Shape)> = plan
-        .sites
-        .iter()
-        .filter(|site| site.symbols.iter().any(|symbol| FREQUENT.contains(symbol)))
-        .map(|site| (site.offset, site.shape))
-        .collect();
-    let all = |why: &str| -> HashMap<u64, Found> {
-        let refused = wanted.iter();
-        refused
-            .map(|(offset, _)| (*offset, Err(why.to_owned())))
-            .collect()
-    };
-    let Some(own) = OwnMapping::of(id) else {
-        return all("memprof runs on another file, and so can't try it");
-    };
+    let wanted = frequent(plan);
     let (Ok(facts), Ok(library)) = (reader.facts(), ElfLibrary::new(file, reader)) else {
-        return all("its file can't be read");
+        return refuse_all(&wanted, "its file can't be read");
     };
     let jumps = Jumps::of(&library);
     let siblings: Vec<u64> = plan
@@ -122,7 +131,7 @@ fn find_all(
         found.insert(offset, sites);
     }
     let free = offset_of("free").and_then(|offset| own.address_of(offset));
-    try_out(&mut found, &wanted, &own, free);
+    try_out(&mut found, &wanted, own, free);
     found
 }
 
