@@ -3,6 +3,7 @@
 //! Dropping it takes every probe out again; [`KernelSide::detach`] does it in the open, gate first.
 
 use std::{
+    collections::HashSet,
     num::NonZeroU32,
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
@@ -29,6 +30,7 @@ use memprof_common::{
 };
 
 use super::{
+    cost::{ProgramRuns, Reading, Trap},
     emulation::{Emulated, Emulation},
     inner::{InnerSite, Task, describe},
     placement::Placement,
@@ -125,6 +127,8 @@ pub struct KernelSide {
     emulation: Emulation,
     broken_walks: Option<BrokenWalks>,
     links: Vec<UProbeLink>,
+    /// Programs that some site runs from an instruction that the kernel steps.
+    stepped: HashSet<&'static str>,
     /// The kernel lets go of a ring when its last map is closed.
     _rings: ArrayOfMaps<MapData, MapData>,
 }
@@ -177,6 +181,7 @@ impl KernelSide {
             emulation: Emulation::unknown(),
             broken_walks: Some(broken_walks),
             links: Vec::new(),
+            stepped: HashSet::new(),
             _rings: outer,
         };
         side.load_programs()?;
@@ -269,10 +274,17 @@ impl KernelSide {
     }
 
     fn attach_entry(&mut self, path: &Path, site: &Site, scope: Scope) -> Result<String> {
-        let Placement { place, reason } = &site.placement;
+        let Placement {
+            place,
+            emulated,
+            reason,
+        } = &site.placement;
         // What does not fit into a cookie can't be told to the programs.
         let cookie = place.pack().unwrap_or(0);
         let offset = if cookie == 0 { 0 } else { place.offset };
+        if !emulated {
+            self.stepped.insert(site.shape.entry_program());
+        }
         match self.attach_all(path, &entry_points(site, offset, cookie), scope) {
             Err(error) if cookie != 0 => {
                 self.attach_all(path, &entry_points(site, 0, 0), scope)?;
@@ -336,6 +348,34 @@ impl KernelSide {
             }
         }
         Ok(sum)
+    }
+
+    /// The programs' runs as far as the kernel's statistics were on, and the hits of followed
+    /// processes.
+    ///
+    /// # Errors
+    /// If the kernel refuses to tell.
+    pub fn reading(&mut self) -> Result<Reading> {
+        let hits = self.counters()?[Counter::ProbeHits as usize];
+        let entries = Shape::ALL.map(Shape::entry_program);
+        let others = [RETURN_PROGRAM, GIVE_PROGRAM, NOTE_SIZE_PROGRAM];
+        let mut runs = Vec::with_capacity(entries.len() + others.len());
+        for name in entries.into_iter().chain(others) {
+            let trap = if name == RETURN_PROGRAM {
+                Trap::Return
+            } else if self.stepped.contains(name) {
+                Trap::Stepped
+            } else {
+                Trap::Emulated
+            };
+            let info = self.uprobe(name)?.info()?;
+            runs.push(ProgramRuns {
+                trap,
+                count: info.run_count(),
+                time_ns: info.run_time().as_nanos() as u64,
+            });
+        }
+        Ok(Reading { runs, hits })
     }
 
     /// The table of broken walks, for who learns what becomes of their copies; once.

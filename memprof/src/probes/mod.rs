@@ -2,6 +2,7 @@
 
 pub mod offsets;
 pub mod emulation;
+pub mod cost;
 pub mod placement;
 pub mod inner;
 pub mod library;

@@ -51,6 +51,8 @@ pub struct Function {
 pub struct Placement {
     /// The place.
     pub place: EntryPlace,
+    /// Whether the kernel emulates the instruction there; it steps others.
+    pub emulated: bool,
     /// The reason in words.
     pub reason: String,
 }
@@ -60,6 +62,7 @@ impl Placement {
     pub fn plain(reason: impl Into<String>) -> Self {
         Self {
             place: EntryPlace::default(),
+            emulated: false,
             reason: reason.into(),
         }
     }
@@ -122,7 +125,11 @@ fn place(candidate: &Candidate, restarts: bool) -> Placement {
     if restarts {
         reason.push_str(", jumps back to its start");
     }
-    Placement { place, reason }
+    Placement {
+        place,
+        emulated: true,
+        reason,
+    }
 }
 
 /// A register's name as assemblers write it.

@@ -156,6 +156,7 @@ mod tests {
                 restarts: function.shape == Shape::Free,
                 ..EntryPlace::default()
             },
+            emulated: true,
             reason: format!("{} bytes", function.size),
         };
         let plan = plan(&[defines("malloc", 16), defines("free", 32)], place).unwrap();

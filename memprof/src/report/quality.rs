@@ -127,6 +127,9 @@ pub struct Overhead {
     pub probe_hits: Option<u64>,
     /// The time that these took from the target, estimated from the measured cost of a hit.
     pub estimated_target_seconds: Option<f64>,
+    /// By how much that may be wrong.
+    #[serde(default)]
+    pub estimated_target_seconds_error: Option<f64>,
     /// The processor time of memprof itself.
     pub collector_cpu_seconds: Option<f64>,
     /// The resident memory of memprof itself.

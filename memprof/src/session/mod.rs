@@ -4,6 +4,7 @@ mod assemble;
 mod collector;
 mod code_maps;
 mod copies;
+mod cost;
 mod notes;
 mod output;
 mod run;
@@ -21,6 +22,7 @@ use self::{
     code_maps::CodeMaps,
     collector::{Collector, State, monotonic},
     copies::Copies,
+    cost::Cost,
     output::Output,
     run::{Ended, Run},
     targets::{Targets, Tracer},
@@ -64,8 +66,9 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let collector = Collector::start(state, rings, mmap_events)?;
     say_start(&config, &targets, &mut tracer);
 
+    let cost = Cost::begin(tracer.side());
     tracer.side().open_gate()?;
-    let mut run = Run::new(config, tracer, collector, output, start);
+    let mut run = Run::new(config, tracer, collector, cost, output, start);
     run.release(targets)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -24,6 +24,7 @@ use tokio::{
 use super::{
     assemble::{self, Extract, NOT_JUDGED},
     collector::{Collector, Notice, Shared, monotonic},
+    cost::Cost,
     is_closed_pipe,
     output::Output,
     targets::{Targets, Tracer},
@@ -66,6 +67,7 @@ pub(super) struct Run {
     tracer: Tracer,
     collector: Option<Collector>,
     shared: Shared,
+    cost: Cost,
     output: Output,
     exporter: Box<dyn Exporter>,
     symbols: Symbols,
@@ -86,6 +88,7 @@ impl Run {
         config: TraceConfig,
         tracer: Tracer,
         collector: Collector,
+        cost: Cost,
         output: Output,
         start: Nanoseconds,
     ) -> Self {
@@ -97,6 +100,7 @@ impl Run {
             symbols: Symbols::new(&config.debug_dirs),
             config,
             tracer,
+            cost,
             output,
             host: host::describe(),
             start,
@@ -195,6 +199,7 @@ impl Run {
             (living, state.code.take_new_perf_maps())
         };
         self.resident.look(living.into_iter());
+        self.cost.look(self.tracer.side());
         self.symbols.read_perf_maps(perf_maps);
         self.note_status();
     }
@@ -272,6 +277,10 @@ impl Run {
         quality.coverage = self.tracer.probed().flat_map(assemble::coverage).collect();
         quality.notes.extend(self.notes());
         quality.notes.extend(nameless);
+        if let Some(taken) = self.cost.estimate(self.tracer.side()) {
+            quality.overhead.estimated_target_seconds = Some(taken.seconds);
+            quality.overhead.estimated_target_seconds_error = Some(taken.error_seconds);
+        }
         weigh_self(&mut quality.overhead);
         Ok(Report {
             schema: Schema::V1,

@@ -16,6 +16,7 @@ mod inner_probes;
 mod mappings;
 mod names;
 mod other_files;
+mod overhead;
 mod processes;
 mod real_programs;
 mod shim_agrees;

@@ -126,6 +126,7 @@ const FIELDS: &[&str] = &[
     "quality.coverage[].missing[]",
     "quality.overhead.probe_hits",
     "quality.overhead.estimated_target_seconds",
+    "quality.overhead.estimated_target_seconds_error",
     "quality.overhead.collector_cpu_seconds",
     "quality.overhead.collector_rss_bytes",
     "quality.notes[]",

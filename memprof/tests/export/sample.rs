@@ -217,6 +217,7 @@ fn quality() -> Quality {
         overhead: Overhead {
             probe_hits: Some(2_587_522),
             estimated_target_seconds: Some(2.91),
+            estimated_target_seconds_error: Some(0.12),
             collector_cpu_seconds: Some(0.42),
             collector_rss_bytes: Some(32_505_856),
         },
@@ -329,6 +330,7 @@ pub(crate) fn troubled() -> Report {
         missing: vec!["mallocx".to_owned(), "sdallocx".to_owned()],
     });
     quality.overhead.estimated_target_seconds = None;
+    quality.overhead.estimated_target_seconds_error = None;
     quality.notes = vec![
         "the target replaced its program at 12s: what it held until then is discarded".to_owned(),
     ];
