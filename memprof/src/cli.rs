@@ -104,6 +104,11 @@ pub struct TraceArgs {
     #[arg(long, short, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
+    /// Probe every function at its entry and its return, as if no inner probes could be proved: what
+    /// benchmarks compare with
+    #[arg(long, hide = true)]
+    pub entry_probes: bool,
+
     /// Command to launch and trace
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,

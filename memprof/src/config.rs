@@ -54,6 +54,8 @@ pub struct TraceConfig {
     pub quiet: bool,
     /// Say more.
     pub verbose: bool,
+    /// Probe entries and returns alone.
+    pub entry_probes: bool,
 }
 
 /// Whom to trace.
@@ -158,6 +160,7 @@ impl TraceConfig {
             exit_status_of_child,
             quiet: args.quiet,
             verbose: args.verbose > 0,
+            entry_probes: args.entry_probes,
         })
     }
 }

@@ -30,7 +30,7 @@ use self::{
 use crate::{
     config::TraceConfig,
     host,
-    probes::kernel_side::Children,
+    probes::{inner_plans::InnerPlans, kernel_side::Children},
     target::mmap_events::MmapEvents,
     unwind::{loader::UnwindLoader, worker::TableLoader},
 };
@@ -47,7 +47,8 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let signals = signals::listen()?;
     let (notices, heard) = unbounded_channel();
 
-    let (mut tracer, rings, unwind) = Tracer::load(config.children)?;
+    let (mut tracer, rings, unwind) =
+        Tracer::load(config.children, InnerPlans::new(config.entry_probes))?;
     tracer.follow(&targets)?;
     let start = monotonic();
     let (mmap_events, deafness) = match MmapEvents::open() {

@@ -12,6 +12,7 @@ mod bad_input;
 mod copied;
 mod exact;
 mod formats;
+mod inner_probes;
 mod mappings;
 mod names;
 mod other_files;
