@@ -98,7 +98,7 @@ fn log2(number: u64) -> i64 {
     sum = COEFFICIENTS[2] + ((sum * fraction) >> 30);
     sum = COEFFICIENTS[1] + ((sum * fraction) >> 30);
     sum = COEFFICIENTS[0] + ((sum * fraction) >> 30);
-    ((exponent as i64) << 30) + ((sum * fraction) >> 30)
+    (i64::from(exponent) << 30) + ((sum * fraction) >> 30)
 }
 
 #[cfg(test)]

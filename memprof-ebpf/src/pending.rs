@@ -10,6 +10,7 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 use memprof_common::{
     counters::Counter,
     event::{MAX_FRAMES, STACK_HEADER_WORDS},
+    sampling::Sampler,
 };
 
 use crate::{
@@ -79,6 +80,7 @@ pub struct Thread {
     /// Entries seen inside the pending call.
     nested: u64,
     noted: NotedSize,
+    pub sampler: Sampler,
     pub walk: Walk,
     pub trail: Trail,
     pub window: Window,

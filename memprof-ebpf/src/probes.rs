@@ -14,10 +14,11 @@ use crate::{
     emit::{count, now, send},
     filter::{Caller, caller},
     pending::{
-        PendingCall, RESULT_IN_REGISTER, begin, finish, forget_free, is_inner_free, is_nested,
-        note, noted_size,
+        PendingCall, RESULT_IN_REGISTER, Thread, begin, finish, forget_free, is_inner_free,
+        is_nested, note, noted_size,
     },
     registers::{CallerRegisters, Entry, Inner, Registers},
+    sample::takes,
     stack::stack_id,
     window,
 };
@@ -199,12 +200,10 @@ fn returned(ctx: &RetProbeContext) -> Option<()> {
         }
         return None;
     }
-    let block = Block {
-        address,
-        size: call.size,
-    };
+    let block = Block::given(thread, address, call.size)?;
     window::clear(thread);
-    send_block(caller, block, call.function, &ctx.regs.cast_const())
+    send_block(caller, block, call.function, &ctx.regs.cast_const());
+    Some(())
 }
 
 #[inline(always)]
@@ -224,12 +223,14 @@ fn gives(ctx: &ProbeContext) -> Option<()> {
         Some(size) => size,
         None => noted_size(thread, call.return_slot)?,
     };
+    forget_free(thread);
+    let block = Block::given(thread, address, size)?;
     if !call.find_caller(thread) {
         count(Counter::UnreadableResults);
         return None;
     }
-    forget_free(thread);
-    send_block(caller, Block { address, size }, call.function, &call)
+    send_block(caller, block, call.function, &call);
+    Some(())
 }
 
 #[inline(always)]
@@ -242,30 +243,42 @@ fn notes(ctx: &ProbeContext) -> Option<()> {
     Some(())
 }
 
-/// A block that was given.
+/// A block that is to be reported.
 struct Block {
     address: u64,
     size: u64,
+    time: u64,
+}
+
+impl Block {
+    /// A block that `thread` was just given, if it is to be reported.
+    #[inline(always)]
+    fn given(thread: *mut Thread, address: u64, size: u64) -> Option<Self> {
+        if size >> SIZE_BITS != 0 {
+            count(Counter::Oversized);
+            return None;
+        }
+        let time = now();
+        takes(thread, size, time).then_some(Self {
+            address,
+            size,
+            time,
+        })
+    }
 }
 
 #[inline(always)]
-fn send_block(
-    caller: Caller,
-    block: Block,
-    function: u64,
-    returns_to: &impl CallerRegisters,
-) -> Option<()> {
-    if block.size >> SIZE_BITS != 0 {
-        count(Counter::Oversized);
-        return None;
-    }
-    let time = now();
+fn send_block(caller: Caller, block: Block, function: u64, returns_to: &impl CallerRegisters) {
+    let Block {
+        address,
+        size,
+        time,
+    } = block;
     let stack = stack_id(caller.thread, caller.space, function, returns_to, time);
     send(
-        pack_alloc(time, caller.space, block.address, block.size, stack),
+        pack_alloc(time, caller.space, address, size, stack),
         Counter::LostAlloc,
     );
-    Some(())
 }
 
 /// The block that a call gives: 0 for none.

@@ -153,6 +153,8 @@ impl ProcessTotals {
 
 #[derive(Clone, Copy, Default)]
 struct Shown {
+    /// Some blocks don't pass the filters.
+    hides: bool,
     bytes: f64,
     count: f64,
     uncertainty: Uncertainty,
@@ -178,6 +180,8 @@ pub(super) fn take(spaces: &[Space], now: Nanoseconds, filter: &ShownFilter) -> 
             {
                 shown.bytes += weight.bytes;
                 shown.count += weight.count;
+            } else {
+                shown.hides = true;
             }
         }
         let pid = space.pid();
@@ -185,14 +189,20 @@ pub(super) fn take(spaces: &[Space], now: Nanoseconds, filter: &ShownFilter) -> 
             if *totals == SiteTotals::default() {
                 continue;
             }
+            let (shown_bytes, shown_count) = if shown.hides {
+                (shown.bytes.round() as u64, shown.count.round() as u64)
+            } else {
+                // The same, but for what is rounded.
+                (totals.outstanding_bytes(), totals.outstanding_count())
+            };
             sites.push(SiteSnapshot {
                 space: space.id,
                 site,
                 pid,
                 stack,
                 totals: *totals,
-                shown_bytes: shown.bytes.round() as u64,
-                shown_count: shown.count.round() as u64,
+                shown_bytes,
+                shown_count,
                 uncertainty: shown.uncertainty,
                 oldest_birth: shown.oldest,
             });

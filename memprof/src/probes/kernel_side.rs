@@ -7,6 +7,7 @@ use std::{
     num::NonZeroU32,
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
+    thread,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -23,6 +24,7 @@ use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
 use memprof_common::{
     allocator::{GIVE_PROGRAM, NOTE_SIZE_PROGRAM, RETURN_PROGRAM, Shape},
     counters::{COUNTERS, Counter, Counters},
+    sampling::Schedule,
     settings::{
         COPY_RING_BYTES, FollowedProcess, KernelOffsets, MAX_BROKEN_STACKS, MAX_RINGS,
         RARE_RING_BYTES,
@@ -37,7 +39,7 @@ use super::{
     plan::Site,
 };
 use crate::{
-    identity::{Pid, SpaceId},
+    identity::{Nanoseconds, Pid, SpaceId},
     unwind::loader::UnwindMaps,
 };
 
@@ -59,6 +61,8 @@ struct Plain<T>(T);
 unsafe impl Pod for Plain<FollowedProcess> {}
 // SAFETY: as above.
 unsafe impl Pod for Plain<KernelOffsets> {}
+// SAFETY: as above, of `u64`s.
+unsafe impl Pod for Plain<Schedule> {}
 
 /// Which processes a probe fires for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,6 +125,8 @@ impl BrokenWalks {
 pub struct KernelSide {
     bpf: Ebpf,
     gate: Array<MapData, u32>,
+    sampling: Array<MapData, Plain<Schedule>>,
+    schedule: Schedule,
     processes: HashMap<MapData, u32, Plain<FollowedProcess>>,
     counters: PerCpuArray<MapData, Counters>,
     next_space: Array<MapData, u64>,
@@ -151,6 +157,7 @@ impl KernelSide {
                 .ok_or_else(|| anyhow!("the BPF object has no map {name}"))
         };
         let gate = Array::try_from(map("GATE")?)?;
+        let sampling = Array::try_from(map("SAMPLING")?)?;
         let processes = HashMap::try_from(map("PROCESSES")?)?;
         let counters = PerCpuArray::try_from(map("COUNTERS")?)?;
         let mut next_space = Array::try_from(map("NEXT_SPACE")?)?;
@@ -175,6 +182,8 @@ impl KernelSide {
         let mut side = Self {
             bpf,
             gate,
+            sampling,
+            schedule: Schedule::default(),
             processes,
             counters,
             next_space,
@@ -326,6 +335,38 @@ impl KernelSide {
         self.gate.set(0, 1, 0)?;
         self.emulation.clean_up();
         Ok(())
+    }
+
+    /// Has blocks chosen `mean_bytes` apart from the time `from` on, which must be some milliseconds
+    /// ahead unless the gate is still closed. What the collector has to know of it.
+    ///
+    /// # Errors
+    /// If the kernel refuses the write.
+    pub fn sample(&mut self, mean_bytes: u64, from: Nanoseconds) -> Result<Schedule> {
+        // One word at a time, each where it makes no difference yet: a program may read between.
+        let mut schedule = self.schedule;
+        schedule.before = schedule.after;
+        self.sampling.set(0, Plain(schedule), 0)?;
+        schedule.from = from;
+        self.sampling.set(0, Plain(schedule), 0)?;
+        schedule.after = mean_bytes;
+        self.sampling.set(0, Plain(schedule), 0)?;
+        self.schedule = schedule;
+        Ok(schedule)
+    }
+
+    /// Closes the gate and takes the probes out, in the background: the kernel takes its time.
+    ///
+    /// # Errors
+    /// If the kernel refuses to close the gate; the probes go all the same.
+    pub fn withdraw(&mut self) -> Result<()> {
+        let closed = self.close_gate();
+        let links = std::mem::take(&mut self.links);
+        // Without a thread they go here and now.
+        let _ = thread::Builder::new()
+            .name("withdraw".to_owned())
+            .spawn(move || drop(links));
+        closed
     }
 
     /// Closes the gate: no more work in the target than the traps themselves.

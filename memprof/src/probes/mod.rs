@@ -3,6 +3,7 @@
 pub mod offsets;
 pub mod emulation;
 pub mod cost;
+pub mod governor;
 pub mod placement;
 pub mod inner;
 pub mod library;

@@ -19,6 +19,7 @@ mod other_files;
 mod overhead;
 mod processes;
 mod real_programs;
+mod restraint;
 mod shim_agrees;
 mod stacks;
 mod tables;
