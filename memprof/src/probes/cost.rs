@@ -2,6 +2,7 @@
 //! kernel takes (`emulation`, at start, in a child), and what the programs take that run there (the
 //! kernel's own statistics, which cost a little themselves and so are on only now and then). Pure.
 //!
+//! On a busy machine it is too much: the time of a program that was preempted runs on.
 //! Not in it is what the targets lose because the kernel's work displaces theirs from the caches.
 
 use super::emulation::{Timing, TrapCosts};

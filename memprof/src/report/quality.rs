@@ -30,6 +30,9 @@ pub struct Quality {
     pub frames_unsymbolized: u64,
     /// Whether every allocation was followed.
     pub sampling: Sampling,
+    /// What was done to hold the cost of tracing down (`--max-overhead`), in order.
+    #[serde(default)]
+    pub governor: Vec<GovernorStep>,
     /// Which allocator functions were followed, by module.
     pub coverage: Vec<Coverage>,
     /// What the tracing cost.
@@ -105,6 +108,27 @@ pub enum SamplingMode {
     All,
     /// A Poisson process over the allocated bytes, weighted in the totals.
     Poisson,
+}
+
+/// A step to hold the cost of tracing down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GovernorStep {
+    /// When, from the start.
+    pub at_seconds: f64,
+    /// What was done.
+    pub action: GovernorAction,
+    /// The share of the targets' processor time that tracing had taken, as estimated.
+    pub share: f64,
+}
+
+/// What can be done to hold the cost of tracing down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GovernorAction {
+    /// Blocks are sampled from then on.
+    Sample,
+    /// The probes were taken out: what was freed later is not known.
+    Detach,
 }
 
 /// What of one allocator was probed.

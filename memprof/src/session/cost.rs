@@ -75,6 +75,13 @@ impl Cost {
         }
     }
 
+    /// Hits take something else from now on: measures them soon.
+    pub fn measure_anew(&mut self) {
+        self.window = None;
+        self.next = Instant::now();
+        self.pause = FIRST_PAUSE;
+    }
+
     /// What the hits so far have taken; `None` if that is not known.
     pub fn estimate(&mut self, side: &mut KernelSide) -> Option<Estimate> {
         let meter = self.meter.as_mut()?;
