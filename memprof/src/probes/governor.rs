@@ -107,7 +107,7 @@ mod tests {
     fn what_stays_below_the_limit_is_left_alone() {
         let mut governor = Governor::new(0.05, 1024, false);
         for second in 1..100 {
-            assert_eq!(governor.look(account(f64::from(second), 0.05)), None);
+            assert_eq!(governor.look(account(f64::from(second), 0.049)), None);
         }
     }
 
