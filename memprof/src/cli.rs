@@ -4,6 +4,9 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+mod offline;
+pub use offline::{DiffArgs, ReportArgs};
+
 /// Which call path holds the memory that is never given back: an eBPF allocation tracer.
 #[derive(Debug, Parser)]
 #[command(name = "memprof", version, about, max_term_width = 100)]
@@ -22,6 +25,13 @@ pub enum Command {
     /// allocation. Prints the call paths that hold most each interval, and a report at the end:
     /// at Ctrl-C, when the target exits, or after --duration.
     Trace(Box<TraceArgs>),
+    /// Write a saved JSON report in another format
+    Report(ReportArgs),
+    /// Say what changed between two saved JSON reports, call path by call path
+    ///
+    /// Call paths are matched by the names of their functions and files, so that a rebuild
+    /// compares with the build before it. Save both with a --top that lists all of them.
+    Diff(DiffArgs),
     /// Say what this kernel, user and target allow, each line with its cure
     Doctor(DoctorArgs),
 }

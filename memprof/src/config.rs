@@ -9,6 +9,9 @@ use std::{
 use anyhow::Result;
 use memprof_common::sampling::MAX_MEAN;
 
+mod offline;
+pub use offline::{DiffConfig, ReportConfig};
+
 use crate::{
     bad_input,
     cli::{DoctorArgs, TraceArgs},
@@ -315,7 +318,7 @@ mod tests {
         let cli = Cli::try_parse_from(["memprof", "trace"].iter().chain(words)).unwrap();
         match cli.command {
             Command::Trace(args) => TraceConfig::new(*args),
-            Command::Doctor(_) => panic!("trace"),
+            _ => panic!("trace"),
         }
     }
 

@@ -6,10 +6,10 @@ use anyhow::{Error, Result};
 use clap::Parser as _;
 use memprof::{
     cli::{Cli, Command},
-    config::{TraceConfig, doctor_pid},
+    config::{DiffConfig, ReportConfig, TraceConfig, doctor_pid},
     doctor,
     failure::BadInput,
-    session,
+    offline, session,
 };
 
 /// Not the C library's: where children are followed, its functions are probed in every process,
@@ -33,6 +33,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Trace(args) => session::trace(TraceConfig::new(*args)?),
+        Command::Report(args) => offline::report(&ReportConfig::new(args)?),
+        Command::Diff(args) => offline::diff(&DiffConfig::new(args)?),
         Command::Doctor(args) => doctor::examine(doctor_pid(&args)?),
     }
 }

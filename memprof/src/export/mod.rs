@@ -15,6 +15,7 @@ use std::str::FromStr;
 
 pub use escape::escape;
 
+use crate::diff::Diff;
 use crate::report::Report;
 
 /// Writes the reports of one run in one format. It may remember what it wrote, to print changes.
@@ -32,6 +33,23 @@ pub trait Exporter {
     /// # Errors
     /// Those of `out`.
     fn finish(&mut self, report: &Report, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// Writes a comparison: as JSON in the format `json`, else as text.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_diff(
+    diff: &Diff<'_>,
+    format: Format,
+    style: Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    if format.name() == "json" {
+        json::write_document(&serde_json::to_string_pretty(diff)?, out)
+    } else {
+        text::write_diff(diff, style, out)
+    }
 }
 
 /// How text is to look. The caller decides it from the terminal and the environment.

@@ -6,7 +6,7 @@ mod code_maps;
 mod copies;
 mod cost;
 mod notes;
-mod output;
+pub mod output;
 mod restraint;
 mod run;
 mod signals;

@@ -10,6 +10,7 @@ mod harness;
 mod allocators;
 mod bad_input;
 mod copied;
+mod diff;
 mod exact;
 mod formats;
 mod inner_probes;

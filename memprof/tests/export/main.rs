@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // in helpers too, which clippy does not count as tests
 
+mod diff;
 mod growth;
 mod hostile;
 mod json;

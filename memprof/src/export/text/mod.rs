@@ -2,6 +2,7 @@
 //! end what was traced, the totals, the stacks that hold most, and how far all that can be trusted.
 
 mod allocator;
+mod changes;
 mod figures;
 mod fit;
 mod header;
@@ -20,6 +21,7 @@ use self::figures::Figures;
 use self::history::{Before, History};
 use self::page::{Page, Paint};
 use super::{Exporter, Style};
+use crate::diff::Diff;
 use crate::report::Report;
 use crate::units::format_count;
 
@@ -74,6 +76,11 @@ impl Exporter for Text {
         sections::write_windows(&mut page, report)?;
         trust::write(&mut page, report)
     }
+}
+
+/// Writes a comparison of two reports.
+pub(super) fn write_diff(diff: &Diff<'_>, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    changes::write(&mut Page::new(out, style), diff)
 }
 
 fn write_allocators(

@@ -1,0 +1,89 @@
+//! The commands that trace nothing themselves, validated.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::{Destination, Sort, destination, sort, top};
+use crate::{
+    bad_input,
+    cli::{DiffArgs, ReportArgs},
+    export::Format,
+};
+
+/// A validated `memprof report`.
+#[derive(Debug)]
+pub struct ReportConfig {
+    /// The saved report.
+    pub file: PathBuf,
+    /// Call paths to show; `None`: all.
+    pub top: Option<usize>,
+    /// What comes first; `None`: what came first.
+    pub sort: Option<Sort>,
+    /// The format to write.
+    pub format: Format,
+    /// Where it goes.
+    pub output: Destination,
+}
+
+/// A validated `memprof diff`.
+#[derive(Debug)]
+pub struct DiffConfig {
+    /// The saved report to compare with.
+    pub before: PathBuf,
+    /// The saved report to compare.
+    pub after: PathBuf,
+    /// Call paths to show.
+    pub top: usize,
+    /// What has to differ most to come first.
+    pub sort: Sort,
+    /// Text or JSON.
+    pub format: Format,
+    /// Where it goes.
+    pub output: Destination,
+}
+
+impl ReportConfig {
+    /// Validates the arguments.
+    ///
+    /// # Errors
+    /// The first one that makes no sense, as bad input.
+    pub fn new(args: ReportArgs) -> Result<Self> {
+        Ok(Self {
+            file: args.file,
+            top: args.top.as_deref().map(top).transpose()?,
+            sort: args.sort.as_deref().map(sort).transpose()?,
+            format: format(&args.format)?,
+            output: destination(args.output),
+        })
+    }
+}
+
+impl DiffConfig {
+    /// Validates the arguments.
+    ///
+    /// # Errors
+    /// The first one that makes no sense, as bad input.
+    pub fn new(args: DiffArgs) -> Result<Self> {
+        let known = matches!(args.format.as_str(), "text" | "json");
+        if !known {
+            return Err(bad_input!(
+                "--format {:?} is none that a comparison has: give text or json",
+                args.format
+            ));
+        }
+        Ok(Self {
+            before: args.before,
+            after: args.after,
+            top: top(&args.top)?,
+            sort: sort(&args.sort)?,
+            format: format(&args.format)?,
+            output: destination(args.output),
+        })
+    }
+}
+
+fn format(name: &str) -> Result<Format> {
+    name.parse()
+        .map_err(|error| bad_input!("--format: {error}"))
+}

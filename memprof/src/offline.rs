@@ -1,0 +1,93 @@
+//! `memprof report` and `memprof diff`: what can be done with reports that were saved.
+
+use std::{
+    cmp::Reverse,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    config::{DiffConfig, ReportConfig, Sort},
+    diff::{By, compare},
+    export::write_diff,
+    report::TopAllocator,
+    saved,
+    session::output::Output,
+};
+
+/// Writes a saved report in another format; memprof's exit code.
+///
+/// # Errors
+/// Bad input if it is none, or a failure to write.
+pub fn report(config: &ReportConfig) -> Result<ExitCode> {
+    let mut report = saved::read(&config.file)?;
+    if let Some(sort) = config.sort {
+        reorder(&mut report.top_allocators, sort);
+    }
+    if let Some(top) = config.top {
+        report.top_allocators.truncate(top);
+    }
+    let mut output = Output::open(&config.output, config.format)?;
+    let mut exporter = config.format.exporter(output.style());
+    written(&mut output, |out| exporter.finish(&report, out))
+}
+
+/// Writes what changed from one saved report to another; memprof's exit code.
+///
+/// # Errors
+/// Bad input if one of them is none, or a failure to write.
+pub fn diff(config: &DiffConfig) -> Result<ExitCode> {
+    let before = saved::read(&config.before)?;
+    let after = saved::read(&config.after)?;
+    let by = match config.sort {
+        Sort::Outstanding => By::OutstandingBytes,
+        Sort::Allocated => By::AllocatedBytes,
+        Sort::Count => By::OutstandingCount,
+        Sort::Rate => By::Rate,
+    };
+    let diff = compare(
+        (&shown(&config.before), &before),
+        (&shown(&config.after), &after),
+        by,
+        config.top,
+    );
+    let mut output = Output::open(&config.output, config.format)?;
+    let style = output.style();
+    written(&mut output, |out| {
+        write_diff(&diff, config.format, style, out)
+    })
+}
+
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn reorder(rows: &mut [TopAllocator], sort: Sort) {
+    match sort {
+        Sort::Outstanding => rows.sort_by_key(|row| Reverse(row.shown_bytes)),
+        Sort::Allocated => rows.sort_by_key(|row| Reverse(row.allocated_bytes)),
+        Sort::Count => rows.sort_by_key(|row| Reverse(row.shown_count)),
+        Sort::Rate => rows.sort_by(|one, other| {
+            let rate = |row: &TopAllocator| row.rate_bytes_per_second.unwrap_or(f64::MIN);
+            rate(other).total_cmp(&rate(one))
+        }),
+    }
+    for (rank, row) in (1..).zip(rows) {
+        row.rank = rank;
+    }
+}
+
+fn written(
+    output: &mut Output,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<ExitCode> {
+    match output.write(write).and_then(|()| output.finish()) {
+        // Nobody reads any more.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(error).context("cannot write the report"),
+        Ok(()) => Ok(ExitCode::SUCCESS),
+    }
+}
