@@ -86,7 +86,12 @@ fn a_leak_that_grew_is_found_in_a_rebuilt_program() {
     let line = folded.lines().find(|line| line.contains("leak_one"));
     let line = line.expect("a line for the leak");
     assert!(line.ends_with(&format!(" {}", 25 * 512)), "{line}");
-    let text = memprof(&stage, &["report", before, "--top", "1"], 0).stdout();
+    let text = memprof(
+        &stage,
+        &["report", before, "--top", "1", "--sort", "outstanding"],
+        0,
+    )
+    .stdout();
     assert!(text.contains("leak_one"), "{text}");
 }
 

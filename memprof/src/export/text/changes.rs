@@ -20,7 +20,7 @@ pub(super) fn write(page: &mut Page<'_>, diff: &Diff<'_>) -> io::Result<()> {
     write_side(page, "before", &diff.before)?;
     write_side(page, "after", &diff.after)?;
     let total = format!(
-        "{} in {} blocks",
+        "{}, {} blocks",
         format_size_change(diff.outstanding_bytes_change),
         signed_count(diff.outstanding_count_change)
     );
@@ -33,7 +33,7 @@ pub(super) fn write(page: &mut Page<'_>, diff: &Diff<'_>) -> io::Result<()> {
             verdict_name(diff.after.verdict)
         )
     } else {
-        format!("{} as before", verdict_name(diff.after.verdict))
+        format!("{}, as before", verdict_name(diff.after.verdict))
     };
     labelled(page, "verdict", &words(&verdict))?;
     labelled(page, "stacks", &comma_separated(counted(&diff.counts)))?;
