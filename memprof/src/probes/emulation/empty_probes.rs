@@ -17,8 +17,12 @@ use aya_obj::generated::{
 /// The kernel's number for uprobes among the kinds of perf events.
 const UPROBE_TYPE: &str = "/sys/bus/event_source/devices/uprobe/type";
 
-/// Probes `offsets` of the file at `path` in the process `pid`, until what it gives is dropped.
-pub(super) fn attach(path: &CStr, offsets: &[u64], pid: u32) -> Result<Vec<OwnedFd>> {
+/// Probes `offsets` of the file at `path`, bytes from its start, in the process `pid`, until what it
+/// gives is dropped.
+///
+/// # Errors
+/// If the kernel refuses one.
+pub fn attach(path: &CStr, offsets: &[u64], pid: u32) -> Result<Vec<OwnedFd>> {
     match all_at_once(path, offsets, pid) {
         Ok(link) => Ok(vec![link]),
         Err(_) => one_by_one(path, offsets, pid),
