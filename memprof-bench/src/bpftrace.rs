@@ -38,11 +38,10 @@ impl Bpftrace {
         let script = directory.join("leak.bt");
         let log = directory.join("bpftrace.log");
         let allocators = allocators::of_process(pid, Emulated::NONE)?;
-        fs::write(&script, script_for(&allocators))?;
+        fs::write(&script, script_for(pid, &allocators))?;
         let output = File::create(&log)?;
         let mut process = Guarded::spawn(
             Command::new(PROGRAM)
-                .args(["-p", &pid.to_string()])
                 .arg(&script)
                 .env("BPFTRACE_MAP_KEYS_MAX", MAP_KEYS)
                 .stdin(Stdio::null())
@@ -73,10 +72,11 @@ impl Bpftrace {
     }
 }
 
-/// The script for these allocators. It keeps size and stack of each block by address, and no sums per
-/// stack, which are cheaper to make when a report is due. Its last probe is in when all are, and
-/// printing the maps at the end is nobody's cost.
-fn script_for(allocators: &[Allocator]) -> String {
+/// The script for these allocators of `pid`. It keeps size and stack of each block by address, and no
+/// sums per stack, which are cheaper to make when a report is due. It asks for the process itself:
+/// the `-p` of bpftrace 0.17 (Debian 12) does not hold for uprobes. Its last probe is in when all
+/// are, and printing the maps at the end is nobody's cost.
+fn script_for(pid: Pid, allocators: &[Allocator]) -> String {
     let mut script = String::new();
     for allocator in allocators {
         let library = allocator.path.display();
@@ -89,11 +89,14 @@ fn script_for(allocators: &[Allocator]) -> String {
                 _ => "delete(@held[arg0]);",
             };
             // Writing to a string cannot fail.
-            let _ = writeln!(script, "uprobe:{library}:{name} {{ {entry} }}");
+            let _ = writeln!(
+                script,
+                "uprobe:{library}:{name} /pid == {pid}/ {{ {entry} }}"
+            );
             if name != "free" {
                 let _ = writeln!(
                     script,
-                    "uretprobe:{library}:{name} /@size[tid]/ {{ \
+                    "uretprobe:{library}:{name} /pid == {pid} && @size[tid]/ {{ \
                      if (retval != 0) {{ @held[retval] = (ustack, @size[tid]); }} \
                      delete(@size[tid]); }}"
                 );
@@ -126,10 +129,10 @@ mod tests {
             file: File::open("/dev/null").unwrap(),
             functions: ["malloc", "realloc", "free"].map(probed).into(),
         };
-        let script = script_for(&[allocator]);
-        assert!(script.contains("uprobe:/lib/libc.so.6:malloc { @size[tid] = arg0; }"));
-        assert!(script.contains("uretprobe:/lib/libc.so.6:realloc /@size[tid]/"));
-        assert!(script.contains("uprobe:/lib/libc.so.6:free { delete(@held[arg0]); }"));
+        let script = script_for(Pid::from_raw(7), &[allocator]);
+        assert!(script.contains("uprobe:/lib/libc.so.6:malloc /pid == 7/ { @size[tid] = arg0; }"));
+        assert!(script.contains("uretprobe:/lib/libc.so.6:realloc /pid == 7 && @size[tid]/"));
+        assert!(script.contains("uprobe:/lib/libc.so.6:free /pid == 7/ { delete(@held[arg0]); }"));
         assert!(!script.contains("uretprobe:/lib/libc.so.6:free"));
         assert!(!script.contains("calloc"));
     }

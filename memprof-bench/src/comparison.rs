@@ -85,8 +85,7 @@ pub(crate) fn run(bench: &Bench, workloads: &[&Workload], extent: Extent) -> Com
         .collect();
     let mut conditions = machine(bench);
     conditions.push(format!(
-        "{rounds} rounds of {} measurements each, the same work in each, median of {}; {:.0} s in all",
-        workloads.len() * TRACERS.len(),
+        "rounds: {rounds}; a figure of a round is the median of {} pieces of work; {:.0} s in all",
         bench.repeats,
         start.elapsed().as_secs_f64()
     ));

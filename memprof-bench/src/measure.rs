@@ -125,6 +125,7 @@ impl Bench {
                 .zip(events_per_unit)
                 .map(|(time, events)| time / (events * measured_units))
                 .filter(|time| time.is_finite()),
+            collector_seconds_in_all: seen.and_then(|seen| seen.cpu_seconds),
             lost_events: seen.map(|seen| seen.lost),
         })
     }

@@ -36,6 +36,8 @@ pub(crate) struct Seen {
     pub(crate) events: u64,
     /// Events that were lost.
     pub(crate) lost: u64,
+    /// The CPU time that it used from its start to its report, seconds.
+    pub(crate) cpu_seconds: Option<f64>,
 }
 
 /// Why this build can't run so; `None` if it can.
@@ -126,6 +128,9 @@ fn seen(report: &Value) -> Result<Seen> {
         allocations,
         events: allocations + frees,
         lost,
+        cpu_seconds: report
+            .pointer("/quality/overhead/collector_cpu_seconds")
+            .and_then(Value::as_f64),
     })
 }
 
@@ -140,12 +145,14 @@ mod tests {
             "quality": {
                 "unknown_frees": 5,
                 "lost": {"alloc": 1, "free": 2, "stack": 4, "process": 8},
+                "overhead": {"collector_cpu_seconds": 0.25},
             },
         });
         let expected = Seen {
             allocations: 100,
             events: 195,
             lost: 15,
+            cpu_seconds: Some(0.25),
         };
         assert_eq!(seen(&report).unwrap(), expected);
     }

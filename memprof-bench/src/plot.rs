@@ -12,10 +12,12 @@ use crate::statistics::Spread;
 use crate::tracers::TRACERS;
 
 /// Pixels.
-const WIDTH: u32 = 1000;
+const WIDTH: u32 = 1100;
 const BAR_HEIGHT: u32 = 14;
 const MARGIN: u32 = 70;
 const LABELS_WIDTH: u32 = 140;
+const LEGEND_WIDTH: u32 = 190;
+const LINE_HEIGHT: i32 = 20;
 /// A colour for each tracer, told apart by colour-blind readers too (Okabe and Ito's palette).
 const COLOURS: [RGBColor; TRACERS.len()] = [
     RGBColor(0, 0, 0),
@@ -113,6 +115,7 @@ fn draw_on(
         )
         .margin(10)
         .margin_left(LABELS_WIDTH)
+        .margin_right(LEGEND_WIDTH)
         .x_label_area_size(40)
         .build_cartesian_2d((from..to).log_scale(), places..0.0)?;
     chart
@@ -123,6 +126,7 @@ fn draw_on(
         .x_label_formatter(&|ns| format!("{ns:.0}"))
         .x_desc("CPU ns, median; the line reaches from the fastest to the slowest round")
         .draw()?;
+    let mut legend = MARGIN as i32;
     for (number, tracer) in TRACERS.iter().enumerate() {
         let colour = COLOURS[number];
         let own: Vec<&Bar> = bars.iter().filter(|bar| bar.tracer == number).collect();
@@ -133,10 +137,16 @@ fn draw_on(
             let (top, bottom) = (bar.place as f64 + 0.1, bar.place as f64 + 0.9);
             Rectangle::new([(from, top), (bar.added.median, bottom)], colour.filled())
         });
-        chart
-            .draw_series(series)?
-            .label(tracer.name)
-            .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 10, y + 5)], colour.filled()));
+        chart.draw_series(series)?;
+        let left = (WIDTH - LEGEND_WIDTH + 10) as i32;
+        let square = [(left, legend), (left + 12, legend + 12)];
+        area.draw(&Rectangle::new(square, colour.filled()))?;
+        area.draw(&Text::new(
+            tracer.name,
+            (left + 18, legend),
+            ("sans-serif", 13),
+        ))?;
+        legend += LINE_HEIGHT;
         chart.draw_series(own.iter().map(|bar| {
             let middle = bar.place as f64 + 0.5;
             PathElement::new([(bar.added.least, middle), (bar.added.most, middle)], BLACK)
@@ -146,12 +156,6 @@ fn draw_on(
         let (_, y) = chart.backend_coord(&(from, *place));
         area.draw(&Text::new(*name, (10, y - 7), ("sans-serif", 14)))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK)
-        .draw()?;
     area.present()?;
     Ok(())
 }

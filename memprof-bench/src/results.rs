@@ -21,6 +21,8 @@ pub(crate) struct Measurement {
     pub(crate) pairs_per_unit: Option<f64>,
     /// The CPU time of memprof itself while the target worked, per allocation or free.
     pub(crate) collector_ns_per_event: Option<f64>,
+    /// The same with its start, warm-up and report in it, in its own words.
+    pub(crate) collector_seconds_in_all: Option<f64>,
     /// Events that memprof says it lost; `None` of other tracers, which do not say.
     pub(crate) lost_events: Option<u64>,
 }
@@ -167,6 +169,7 @@ pub(crate) mod tests {
             wall_ns_per_unit: wall,
             pairs_per_unit: None,
             collector_ns_per_event: None,
+            collector_seconds_in_all: None,
             lost_events: None,
         }
     }

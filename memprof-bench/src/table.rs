@@ -1,5 +1,6 @@
 //! The comparison as Markdown. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use memprof::units::format_count;
@@ -8,7 +9,7 @@ use crate::comparison::Comparison;
 use crate::goals::Judged;
 use crate::results::{Outcome, Row};
 use crate::statistics::Spread;
-use crate::tracers::TRACERS;
+use crate::tracers::{Role, TRACERS};
 
 /// What stands where nothing is known.
 const UNKNOWN: &str = "–";
@@ -23,6 +24,10 @@ pub(crate) fn markdown(comparison: &Comparison) -> String {
     page.push_str(LEGEND);
     page.push_str("\n## Goals\n\n");
     page.push_str(&goals(&comparison.goals));
+    page.push_str("\n## Added nanoseconds per pair\n\n");
+    page.push_str(&overview(&comparison.outcomes));
+    page.push_str("\nNot measured:\n\n");
+    page.push_str(&refusals(&comparison.outcomes));
     page.push_str("\n## Measurements\n");
     for outcome in &comparison.outcomes {
         push(
@@ -78,7 +83,58 @@ fn goals(judged: &[Judged]) -> String {
     text
 }
 
-/// A workload's rows; what could not be measured follows with its reason.
+/// What each tracer adds to a pair of each workload, medians alone.
+fn overview(outcomes: &[Outcome]) -> String {
+    let names = TRACERS
+        .iter()
+        .filter(|tracer| tracer.role != Role::Untraced);
+    let names: Vec<&str> = names.map(|tracer| tracer.name).collect();
+    let mut text = format!(
+        "| | {} |\n|---|{}\n",
+        names.join(" | "),
+        "--:|".repeat(names.len())
+    );
+    for outcome in outcomes {
+        let rows = outcome.rows.iter().filter(|row| row.role != Role::Untraced);
+        let medians = rows.map(|row| {
+            row.added_ns_per_pair
+                .map_or(UNKNOWN.to_owned(), |added| whole(added.median))
+        });
+        let medians: Vec<String> = medians.collect();
+        push(
+            &mut text,
+            format_args!("| {} | {} |", outcome.workload, medians.join(" | ")),
+        );
+    }
+    text
+}
+
+/// Who could not be measured, why, and on which workloads.
+fn refusals(outcomes: &[Outcome]) -> String {
+    let mut grouped: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for outcome in outcomes {
+        for row in &outcome.rows {
+            if let Some(refusal) = &row.refusal {
+                let group = grouped.entry((row.tracer, one_line(refusal)));
+                group.or_default().push(outcome.workload);
+            }
+        }
+    }
+    let mut text = String::new();
+    for ((tracer, refusal), workloads) in grouped {
+        let on = match workloads.len() == outcomes.len() {
+            true => "everywhere".to_owned(),
+            false => workloads.join(", "),
+        };
+        push(&mut text, format_args!("- {tracer}: {refusal} ({on})"));
+    }
+    if text.is_empty() {
+        text.push_str("- nothing was left out\n");
+    }
+    text
+}
+
+/// A workload's rows.
 fn table(outcome: &Outcome) -> String {
     let mut text = String::from(
         "| | CPU ns | added ns | CPU × | wall × | ÷ floor | ÷ bpftrace | collector ns | lost |\n\
@@ -86,15 +142,6 @@ fn table(outcome: &Outcome) -> String {
     );
     for row in &outcome.rows {
         push(&mut text, format_args!("{}", cells(row)));
-    }
-    text.push('\n');
-    for row in &outcome.rows {
-        if let Some(refusal) = &row.refusal {
-            push(
-                &mut text,
-                format_args!("- {}: {}", row.tracer, one_line(refusal)),
-            );
-        }
     }
     text
 }
@@ -117,6 +164,9 @@ fn spread(spread: Option<Spread>) -> String {
     let Some(spread) = spread else {
         return UNKNOWN.to_owned();
     };
+    if spread.least == spread.most {
+        return whole(spread.median);
+    }
     format!(
         "{} ({} to {})",
         whole(spread.median),
@@ -135,7 +185,13 @@ fn whole(number: f64) -> String {
 fn ratio(ratio: Option<f64>) -> String {
     match ratio {
         None => UNKNOWN.to_owned(),
-        Some(ratio) if ratio > 0.0 && ratio < 0.5 => format!("1/{:.1}", 1.0 / ratio),
+        Some(ratio) if ratio > 0.0 && ratio < 0.5 => {
+            let denominator = 1.0 / ratio;
+            match (denominator - denominator.round()).abs() < 1e-9 {
+                true => format!("1/{denominator:.0}"),
+                false => format!("1/{denominator:.1}"),
+            }
+        }
         Some(ratio) if ratio.abs() < 10.0 => format!("{ratio:.2}"),
         Some(ratio) => whole(ratio),
     }
@@ -165,28 +221,61 @@ mod tests {
         let row = text.lines().find(|line| line.starts_with("| memprof |"));
         assert_eq!(
             row.unwrap(),
-            "| memprof | 3,150 (2,100 to 4,200) | 3,000 (2,000 to 4,000) | 21 | 21 | 2.00 | 1/10.0 | – | 1 |"
+            "| memprof | 3,150 (2,100 to 4,200) | 3,000 (2,000 to 4,000) | 21 | 21 | 2.00 | 1/10 | – | 1 |"
         );
     }
 
     #[test]
     fn who_could_not_run_is_in_the_table_with_the_reason() {
-        let text = table(&two_rounds(&WORKLOADS[0]));
+        let outcomes = [two_rounds(&WORKLOADS[0]), two_rounds(&WORKLOADS[1])];
+        let text = table(&outcomes[0]);
         assert!(text.contains("| valgrind | – | – |"), "{text}");
-        assert!(text.contains("- valgrind: not today"), "{text}");
+        let text = refusals(&outcomes);
+        assert!(
+            text.contains("- valgrind: not today (everywhere)"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_reason_that_holds_for_some_workloads_names_them() {
+        let mut other = two_rounds(&WORKLOADS[1]);
+        other.rows.iter_mut().for_each(|row| row.refusal = None);
+        let text = refusals(&[two_rounds(&WORKLOADS[0]), other]);
+        assert!(text.contains("- valgrind: not today (loop-1)"), "{text}");
+    }
+
+    #[test]
+    fn the_overview_has_a_column_for_every_tracer() {
+        let text = overview(&[two_rounds(&WORKLOADS[0])]);
+        let row = "| loop-1 | 1,500 | 3,000 | – | – | 30,000 | 500 | – |";
+        assert!(text.contains(row), "{text}");
+    }
+
+    #[test]
+    fn one_round_has_no_spread() {
+        assert_eq!(spread(Spread::of([1_234.4])), "1,234");
     }
 
     #[test]
     fn ratios_below_a_half_are_fractions() {
-        let shown = [Some(0.125), Some(0.5), Some(-0.02), Some(12.4), None].map(ratio);
-        assert_eq!(shown, ["1/8.0", "0.50", "-0.02", "12", "–"]);
+        let shown = [
+            Some(0.125),
+            Some(2.0 / 15.0),
+            Some(0.5),
+            Some(-0.02),
+            Some(12.4),
+            None,
+        ]
+        .map(ratio);
+        assert_eq!(shown, ["1/8", "1/7.5", "0.50", "-0.02", "12", "–"]);
     }
 
     #[test]
     fn a_goal_says_whether_it_is_met() {
         let judged = crate::goals::judge(&[two_rounds(&WORKLOADS[0])]);
         let text = goals(&judged);
-        assert!(text.contains("| ≤ 1/8.0 | 1/10.0 | yes |"), "{text}");
+        assert!(text.contains("| ≤ 1/8 | 1/10 | yes |"), "{text}");
         assert!(text.contains("| ≤ 1.50 | 2.00 | no |"), "{text}");
         assert!(text.contains("| – | not measured |"), "{text}");
     }
