@@ -22,8 +22,8 @@ pub(crate) const PROGRAM: &str = "/usr/bin/bpftrace";
 const ATTACH_LIMIT: Duration = Duration::from_secs(20);
 /// How long detaching may take: 0.1 s a probe.
 const END_LIMIT: Duration = Duration::from_secs(60);
-/// Blocks that its map can hold, as bcc's `memleak` has it.
-const MAP_KEYS: &str = "1000000";
+/// Blocks that its maps can hold: more than any workload here has at a time.
+const MAP_KEYS: &str = "200000";
 /// What the script says when all its probes are in.
 const ATTACHED: &str = "all probes are in";
 
@@ -72,10 +72,13 @@ impl Bpftrace {
     }
 }
 
-/// The script for these allocators of `pid`. It keeps size and stack of each block by address, and no
-/// sums per stack, which are cheaper to make when a report is due. It asks for the process itself:
-/// the `-p` of bpftrace 0.17 (Debian 12) does not hold for uprobes. Its last probe is in when all
-/// are, and printing the maps at the end is nobody's cost.
+/// What the script does when a block is given back.
+const GIVE_BACK: &str =
+    "@held[@stack[arg0]] -= @size[arg0]; delete(@size[arg0]); delete(@stack[arg0]);";
+
+/// The script for these allocators of `pid`: size and stack of each block by address, what is held
+/// by stack. It asks for the process itself: the `-p` of bpftrace 0.17 (Debian 12) does not hold for
+/// uprobes. Its last probe is in when all are, and printing the maps at the end is nobody's cost.
 fn script_for(pid: Pid, allocators: &[Allocator]) -> String {
     let mut script = String::new();
     for allocator in allocators {
@@ -83,10 +86,10 @@ fn script_for(pid: Pid, allocators: &[Allocator]) -> String {
         for function in &allocator.functions {
             let name = function.name;
             let entry = match name {
-                "malloc" => "@size[tid] = arg0;",
-                "calloc" => "@size[tid] = arg0 * arg1;",
-                "realloc" => "delete(@held[arg0]); @size[tid] = arg1;",
-                _ => "delete(@held[arg0]);",
+                "malloc" => "@asked[tid] = arg0;".to_owned(),
+                "calloc" => "@asked[tid] = arg0 * arg1;".to_owned(),
+                "realloc" => format!("if (@size[arg0] != 0) {{ {GIVE_BACK} }} @asked[tid] = arg1;"),
+                _ => format!("if (@size[arg0] != 0) {{ {GIVE_BACK} }}"),
             };
             // Writing to a string cannot fail.
             let _ = writeln!(
@@ -96,9 +99,10 @@ fn script_for(pid: Pid, allocators: &[Allocator]) -> String {
             if name != "free" {
                 let _ = writeln!(
                     script,
-                    "uretprobe:{library}:{name} /pid == {pid} && @size[tid]/ {{ \
-                     if (retval != 0) {{ @held[retval] = (ustack, @size[tid]); }} \
-                     delete(@size[tid]); }}"
+                    "uretprobe:{library}:{name} /pid == {pid} && @asked[tid] != 0/ {{ \
+                     if (retval != 0) {{ $size = @asked[tid]; $stack = ustack; \
+                     @size[retval] = $size; @stack[retval] = $stack; @held[$stack] += $size; }} \
+                     delete(@asked[tid]); }}"
                 );
             }
         }
@@ -106,7 +110,7 @@ fn script_for(pid: Pid, allocators: &[Allocator]) -> String {
     let _ = writeln!(
         script,
         "interval:ms:20 /!@told/ {{ @told = 1; printf(\"{ATTACHED}\\n\"); }}\n\
-         END {{ clear(@size); clear(@held); clear(@told); }}"
+         END {{ clear(@asked); clear(@size); clear(@stack); clear(@held); clear(@told); }}"
     );
     script
 }
@@ -130,9 +134,14 @@ mod tests {
             functions: ["malloc", "realloc", "free"].map(probed).into(),
         };
         let script = script_for(Pid::from_raw(7), &[allocator]);
-        assert!(script.contains("uprobe:/lib/libc.so.6:malloc /pid == 7/ { @size[tid] = arg0; }"));
-        assert!(script.contains("uretprobe:/lib/libc.so.6:realloc /pid == 7 && @size[tid]/"));
-        assert!(script.contains("uprobe:/lib/libc.so.6:free /pid == 7/ { delete(@held[arg0]); }"));
+        let lines = [
+            "uprobe:/lib/libc.so.6:malloc /pid == 7/ { @asked[tid] = arg0; }",
+            "uretprobe:/lib/libc.so.6:realloc /pid == 7 && @asked[tid] != 0/ {",
+            "uprobe:/lib/libc.so.6:free /pid == 7/ { if (@size[arg0] != 0) {",
+        ];
+        for line in lines {
+            assert!(script.contains(line), "{script}");
+        }
         assert!(!script.contains("uretprobe:/lib/libc.so.6:free"));
         assert!(!script.contains("calloc"));
     }

@@ -89,7 +89,7 @@ pub(crate) const TRACERS: [Tracer; 8] = [
     },
     Tracer {
         name: "bpftrace",
-        does: "the same in a script: probes at entry and return, in every process, `ustack`, a map by address",
+        does: "the same as a script: entry and return probes, `ustack`, blocks by address, sums by stack",
         role: Role::Script,
         way: Way::Bpftrace,
         divisor: 4,
