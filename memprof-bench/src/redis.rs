@@ -13,7 +13,6 @@ use anyhow::{Context as _, Result, bail};
 use nix::unistd::Pid;
 
 use crate::guard::Guarded;
-use crate::target::START_LIMIT;
 
 /// The server's program.
 pub(crate) const SERVER: &str = "/usr/bin/redis-server";
@@ -43,17 +42,17 @@ impl Redis {
         words
     }
 
-    /// Waits until the server answers; its process id, in its own words.
-    pub(crate) fn await_ready(&self, server: &mut Guarded) -> Result<Pid> {
+    /// Waits until the server answers, at most `limit`; its process id, in its own words.
+    pub(crate) fn await_ready(&self, server: &mut Guarded, limit: Duration) -> Result<Pid> {
         let start = Instant::now();
         loop {
             if let Ok(stream) = UnixStream::connect(&self.socket) {
-                return process_id(stream);
+                return process_id(stream, limit);
             }
             if !server.is_running() {
                 bail!("redis-server ended at its start");
             }
-            if start.elapsed() > START_LIMIT {
+            if start.elapsed() > limit {
                 bail!("redis-server does not answer");
             }
             thread::sleep(Duration::from_millis(10));
@@ -89,8 +88,8 @@ impl Drop for Redis {
     }
 }
 
-fn process_id(mut stream: UnixStream) -> Result<Pid> {
-    stream.set_read_timeout(Some(START_LIMIT))?;
+fn process_id(mut stream: UnixStream, limit: Duration) -> Result<Pid> {
+    stream.set_read_timeout(Some(limit))?;
     stream.write_all(b"INFO server\r\n")?;
     for line in BufReader::new(stream).lines() {
         if let Some(pid) = line?.strip_prefix("process_id:") {

@@ -23,7 +23,7 @@ use crate::redis::Redis;
 use crate::workloads::{Program, Workload};
 
 /// How long a program may take to start, even on a processor of valgrind's making.
-pub(crate) const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long one piece of work may take.
 const WORK_LIMIT: Duration = Duration::from_secs(60);
 /// How long a program may take to end, with what its tracer has to write.
@@ -76,7 +76,7 @@ impl Target {
                     .stdout(log.try_clone()?)
                     .stderr(log),
             )?;
-            let pid = redis.await_ready(&mut process)?;
+            let pid = redis.await_ready(&mut process, START_LIMIT)?;
             return Ok(Self {
                 process,
                 pid,
