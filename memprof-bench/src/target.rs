@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 
 use crate::compile;
 use crate::guard::Guarded;
-use crate::redis::Redis;
+use crate::redis;
 use crate::workloads::{Program, Workload};
 
 /// How long a program may take to start, even on a processor of valgrind's making.
@@ -53,7 +53,8 @@ enum Driver {
         output: Lines,
         say: fn(u32) -> String,
     },
-    Redis(Redis),
+    /// By its own benchmark.
+    Redis,
 }
 
 impl Target {
@@ -66,21 +67,19 @@ impl Target {
         let mut words = wrapper.to_vec();
         let log = File::create(directory.join("target.log"))?;
         if let Program::Redis = workload.program {
-            let redis = Redis::new();
-            words.extend(redis.command());
+            words.extend(redis::command());
             let mut command = to_command(&words);
             let mut process = Guarded::spawn(
                 command
-                    .current_dir(directory)
                     .stdin(Stdio::null())
                     .stdout(log.try_clone()?)
                     .stderr(log),
             )?;
-            let pid = redis.await_ready(&mut process, START_LIMIT)?;
+            let pid = redis::await_ready(&mut process, START_LIMIT)?;
             return Ok(Self {
                 process,
                 pid,
-                driver: Driver::Redis(redis),
+                driver: Driver::Redis,
             });
         }
         words.extend(command_words(workload.program, directory)?);
@@ -123,7 +122,7 @@ impl Target {
                 input.write_all(say(units).as_bytes())?;
                 output.await_prefix("done", WORK_LIMIT)?;
             }
-            Driver::Redis(redis) => redis.load(units, WORK_LIMIT)?,
+            Driver::Redis => redis::load(units, WORK_LIMIT)?,
         }
         Ok(Cost {
             wall: start.elapsed(),
@@ -140,7 +139,7 @@ impl Target {
         } = self;
         match driver {
             Driver::Lines { input, .. } => drop(input),
-            Driver::Redis(_) => kill(pid, Signal::SIGTERM)?,
+            Driver::Redis => kill(pid, Signal::SIGTERM)?,
         }
         process.wait(END_LIMIT).context("the program")?;
         Ok(())

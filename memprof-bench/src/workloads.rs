@@ -60,7 +60,7 @@ const fn server(name: &'static str, does: &'static str, steps: &'static str) -> 
             argument: steps,
         },
         kind: Kind::Server,
-        units: 60_000,
+        units: 40_000,
         pairs_per_unit: Some(1.0),
         for_slow_peers: false,
         in_quick: false,
@@ -120,7 +120,7 @@ const SERVER_MEDIUM: Workload = Workload {
     )
 };
 const SERVER_MUCH: Workload = Workload {
-    units: 20_000,
+    units: 10_000,
     ..server(
         "server-much",
         "20 paths 20 frames deep, some 15 µs of work a request",
@@ -134,7 +134,10 @@ pub(crate) const WORKLOADS: [Workload; 11] = [
         for_slow_peers: true,
         ..pairs("loop-1", "malloc and free, nothing else, 1 thread", "1")
     },
-    pairs("loop-2", "malloc and free, nothing else, 2 threads", "2"),
+    Workload {
+        in_quick: false,
+        ..pairs("loop-2", "malloc and free, nothing else, 2 threads", "2")
+    },
     SERVER_LITTLE,
     with_frame_pointers("server-little-fp", SERVER_LITTLE),
     SERVER_MEDIUM,
@@ -146,7 +149,7 @@ pub(crate) const WORKLOADS: [Workload; 11] = [
         does: "sqlite3 fills a table in memory",
         program: Program::Sqlite,
         kind: Kind::Real,
-        units: 40_000,
+        units: 25_000,
         pairs_per_unit: None,
         for_slow_peers: true,
         in_quick: true,
@@ -156,7 +159,7 @@ pub(crate) const WORKLOADS: [Workload; 11] = [
         does: "python3 parses JSON, with PYTHONMALLOC=malloc",
         program: Program::Python,
         kind: Kind::Real,
-        units: 200,
+        units: 120,
         pairs_per_unit: None,
         for_slow_peers: false,
         in_quick: true,
@@ -166,7 +169,7 @@ pub(crate) const WORKLOADS: [Workload; 11] = [
         does: "redis-server under redis-benchmark: SET of random keys, 16 at a time",
         program: Program::Redis,
         kind: Kind::Real,
-        units: 40_000,
+        units: 25_000,
         pairs_per_unit: None,
         for_slow_peers: false,
         in_quick: true,
