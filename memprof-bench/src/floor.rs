@@ -5,7 +5,8 @@ use std::ffi::CString;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use anyhow::Result;
-use memprof::probes::emulation::{Emulation, empty_probes};
+use memprof::probes::emulation::Emulation;
+use memprof::probes::emulation::empty_probes::{self, At};
 use nix::unistd::Pid;
 
 use crate::allocators;
@@ -43,7 +44,7 @@ impl Floor {
                 .map(|function| function.offset + u64::from(function.placement.place.offset))
                 .collect();
             let pid = pid.as_raw().unsigned_abs();
-            probes.extend(empty_probes::attach(&path, &offsets, pid)?);
+            probes.extend(empty_probes::attach(&path, &offsets, At::Instruction, pid)?);
         }
         Ok(EmptyProbes { _probes: probes })
     }

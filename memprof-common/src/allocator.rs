@@ -53,6 +53,11 @@ impl Shape {
 /// The program in the BPF object that sees the return of every allocating function.
 pub const RETURN_PROGRAM: &str = "leave";
 
+/// The program that sees a block before the return of the function that gives it.
+pub const GIVE_PROGRAM: &str = "give";
+/// The program that notes a size for [`GIVE_PROGRAM`].
+pub const NOTE_SIZE_PROGRAM: &str = "note_size";
+
 /// One function of an allocator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllocatorFunction {

@@ -8,5 +8,6 @@ pub mod allocator;
 pub mod counters;
 pub mod event;
 pub mod placement;
+pub mod sampling;
 pub mod settings;
 pub mod unwind;

@@ -6,7 +6,7 @@
 
 use core::intrinsics::{AtomicOrdering::SeqCst, atomic_xadd};
 
-use aya_ebpf::{bindings::pt_regs, helpers::generated::bpf_probe_read_user};
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use memprof_common::{
     counters::Counter,
     event::{
@@ -19,7 +19,7 @@ use memprof_common::{
 use crate::{
     emit::{count, now, wakeup},
     maps::{COPIES, COPY_BUDGET},
-    registers::preserved,
+    registers::CallerRegisters,
     unwind::Walk,
 };
 
@@ -32,12 +32,12 @@ pub struct Budget {
     copies: i64,
 }
 
-/// Copies the stack on which `walk` broke down after an allocator's return with `regs`.
+/// Copies the stack on which `walk` broke down, from an allocator's return to `caller`.
 ///
 /// Whole pages, from the one that the stack pointer is in: every read has a fixed size and place,
 /// and none runs over the end of the stack but by a page of its own.
 #[inline(always)]
-pub fn send_copy(space: u32, walk: &Walk, regs: *const pt_regs, id: u64) {
+pub fn send_copy(space: u32, walk: &Walk, caller: &impl CallerRegisters, id: u64) {
     let time = now();
     if !spend(time) {
         return count(Counter::RefusedStackCopies);
@@ -45,7 +45,7 @@ pub fn send_copy(space: u32, walk: &Walk, regs: *const pt_regs, id: u64) {
     let Some(mut entry) = COPIES.reserve::<[u64; STACK_COPY_WORDS]>(0) else {
         return count(Counter::RefusedStackCopies);
     };
-    let call = preserved(regs);
+    let call = caller.preserved();
     // From the call all registers are known, and the collector may know more code by now than the
     // walk did; but it has to reach the frame where the walk broke down.
     let from = if walk.stack.wrapping_sub(call[1]) < COPY_REACH {

@@ -17,6 +17,7 @@ mod probes;
 mod process;
 mod registers;
 mod rules;
+mod sample;
 mod stack;
 mod trail;
 mod unwind;

@@ -7,6 +7,7 @@ use aya_ebpf::{
 };
 use memprof_common::{
     counters::Counters,
+    sampling::Schedule,
     settings::{
         COPY_RING_BYTES, FollowedProcess, LATELY_SENT_ENTRIES, MAX_BROKEN_WALKS, MAX_PAGES,
         MAX_PROCESSES, MAX_RINGS, MAX_SENT_STACKS, MAX_THREADS, RARE_RING_BYTES,
@@ -23,6 +24,10 @@ const ON_DEMAND: u32 = 1;
 /// 1 while events are wanted. Closed until every probe is in, and again before the first goes.
 #[map]
 pub static GATE: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Which blocks are reported: all, until the collector says otherwise.
+#[map]
+pub static SAMPLING: Array<Schedule> = Array::with_max_entries(1, 0);
 
 /// Followed processes, by process id.
 #[map]

@@ -10,6 +10,7 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 use memprof_common::{
     counters::Counter,
     event::{MAX_FRAMES, STACK_HEADER_WORDS},
+    sampling::Sampler,
 };
 
 use crate::{
@@ -59,6 +60,14 @@ struct FreeChain {
 /// Allocators stacked on one another.
 const MAX_FREE_CHAIN: usize = 4;
 
+/// The size of the call whose return address is in `return_slot`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct NotedSize {
+    return_slot: u64,
+    size: u64,
+}
+
 /// What is remembered of a thread.
 #[repr(C)]
 pub struct Thread {
@@ -70,6 +79,8 @@ pub struct Thread {
     restarted: bool,
     /// Entries seen inside the pending call.
     nested: u64,
+    noted: NotedSize,
+    pub sampler: Sampler,
     pub walk: Walk,
     pub trail: Trail,
     pub window: Window,
@@ -110,6 +121,33 @@ fn holds_trampoline(slot: u64) -> bool {
         Ok(value) => may_be_trampoline(value) && hijacked_return_address(slot) != 0,
         Err(_) => false,
     }
+}
+
+/// Notes the size of a call that is seen again where its block is at hand.
+#[inline(always)]
+pub fn note(thread: *mut Thread, return_slot: u64, size: u64) {
+    // SAFETY: `thread` points at this thread's map value.
+    unsafe { (*thread).noted = NotedSize { return_slot, size } };
+}
+
+/// The size that was noted of the call, which is over then.
+#[inline(always)]
+pub fn noted_size(thread: *mut Thread, return_slot: u64) -> Option<u64> {
+    // SAFETY: `thread` points at this thread's map value.
+    let noted = unsafe { (*thread).noted };
+    if noted.return_slot != return_slot {
+        return None;
+    }
+    // SAFETY: as above.
+    unsafe { (*thread).noted.return_slot = 0 };
+    Some(noted.size)
+}
+
+/// Takes note that the thread was given a block: the next free is a new one, whatever it frees.
+#[inline(always)]
+pub fn forget_free(thread: *mut Thread) {
+    // SAFETY: `thread` points at this thread's map value.
+    unsafe { (*thread).freed.address = 0 };
 }
 
 /// Notes a call that no other one made.

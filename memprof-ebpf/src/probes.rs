@@ -13,9 +13,14 @@ use memprof_common::{
 use crate::{
     emit::{count, now, send},
     filter::{Caller, caller},
-    pending::{PendingCall, RESULT_IN_REGISTER, begin, finish, is_inner_free, is_nested},
-    registers::{Entry, Registers},
+    pending::{
+        PendingCall, RESULT_IN_REGISTER, Thread, begin, finish, forget_free, is_inner_free,
+        is_nested, note, noted_size,
+    },
+    registers::{CallerRegisters, Entry, Inner, Registers},
+    sample::takes,
     stack::stack_id,
+    window,
 };
 
 /// `f(size)`: malloc, valloc, pvalloc.
@@ -76,6 +81,20 @@ pub fn enter_free(ctx: ProbeContext) -> u32 {
 #[uretprobe]
 pub fn leave(ctx: RetProbeContext) -> u32 {
     returned(&ctx);
+    0
+}
+
+/// Inside a function, where the block is at hand that it is going to give.
+#[uprobe]
+pub fn give(ctx: ProbeContext) -> u32 {
+    gives(&ctx);
+    0
+}
+
+/// Inside a function, where its size is at hand, for `give` where it no longer is.
+#[uprobe]
+pub fn note_size(ctx: ProbeContext) -> u32 {
+    notes(&ctx);
     0
 }
 
@@ -181,17 +200,85 @@ fn returned(ctx: &RetProbeContext) -> Option<()> {
         }
         return None;
     }
-    if call.size >> SIZE_BITS != 0 {
-        count(Counter::Oversized);
+    let block = Block::given(thread, address, call.size)?;
+    window::clear(thread);
+    send_block(caller, block, call.function, &ctx.regs.cast_const());
+    Some(())
+}
+
+#[inline(always)]
+fn gives(ctx: &ProbeContext) -> Option<()> {
+    let caller = caller()?;
+    let thread = caller.thread;
+    let mut call = Inner::of(ctx);
+    let address = call.result();
+    if address == 0 {
         return None;
     }
-    let time = now();
-    let stack = stack_id(thread, caller.space, call.function, ctx.regs, time);
+    if thread.is_null() || is_nested(thread, call.return_slot) {
+        return None;
+    }
+    // A call that was under way when the gate opened has noted nothing, and counts nowhere.
+    let size = match call.size() {
+        Some(size) => size,
+        None => noted_size(thread, call.return_slot)?,
+    };
+    forget_free(thread);
+    let block = Block::given(thread, address, size)?;
+    if !call.find_caller(thread) {
+        count(Counter::UnreadableResults);
+        return None;
+    }
+    send_block(caller, block, call.function, &call);
+    Some(())
+}
+
+#[inline(always)]
+fn notes(ctx: &ProbeContext) -> Option<()> {
+    let thread = caller()?.thread;
+    if !thread.is_null() {
+        let call = Inner::of(ctx);
+        note(thread, call.return_slot, call.size()?);
+    }
+    Some(())
+}
+
+/// A block that is to be reported.
+struct Block {
+    address: u64,
+    size: u64,
+    time: u64,
+}
+
+impl Block {
+    /// A block that `thread` was just given, if it is to be reported.
+    #[inline(always)]
+    fn given(thread: *mut Thread, address: u64, size: u64) -> Option<Self> {
+        if size >> SIZE_BITS != 0 {
+            count(Counter::Oversized);
+            return None;
+        }
+        let time = now();
+        takes(thread, size, time).then_some(Self {
+            address,
+            size,
+            time,
+        })
+    }
+}
+
+#[inline(always)]
+fn send_block(caller: Caller, block: Block, function: u64, returns_to: &impl CallerRegisters) {
+    let Block {
+        address,
+        size,
+        time,
+    } = block;
+    let stack = stack_id(caller.thread, caller.space, function, returns_to, time);
     send(
-        pack_alloc(time, caller.space, address, call.size, stack),
+        pack_alloc(time, caller.space, address, size, stack),
         Counter::LostAlloc,
     );
-    Some(())
 }
 
 /// The block that a call gives: 0 for none.

@@ -3,23 +3,19 @@
 
 use aya_ebpf::{
     bindings::pt_regs,
-    helpers::{bpf_get_attach_cookie, bpf_probe_read_kernel},
+    helpers::{bpf_get_attach_cookie, bpf_probe_read_kernel, bpf_probe_read_user},
     programs::ProbeContext,
 };
-use memprof_common::placement;
+use memprof_common::placement::{self, Preserved};
+
+use crate::{
+    kernel::{hijacked_return_address, may_be_trampoline},
+    pending::Thread,
+    window,
+};
 
 /// Size of a return address on the stack, bytes.
 pub const RETURN_SLOT: u64 = 8;
-
-/// Instruction, stack and frame pointer, then what else a call leaves as it was.
-#[inline(always)]
-pub fn preserved(regs: *const pt_regs) -> [u64; 8] {
-    // SAFETY: the kernel hands every probe program its thread's registers.
-    let regs = unsafe { &*regs };
-    [
-        regs.rip, regs.rsp, regs.rbp, regs.rbx, regs.r12, regs.r13, regs.r14, regs.r15,
-    ]
-}
 
 #[derive(Clone, Copy)]
 pub struct Registers {
@@ -38,6 +34,32 @@ impl Registers {
             stack: regs.rsp,
             frame: regs.rbp,
         }
+    }
+}
+
+/// The registers of a function's caller as they are at its return: where a walk begins.
+pub trait CallerRegisters {
+    /// Those that a walk by tables takes.
+    fn registers(&self) -> Registers;
+
+    /// Instruction, stack and frame pointer, then what else a call leaves as it was.
+    fn preserved(&self) -> [u64; 8];
+}
+
+/// At a return they are what the thread's are.
+impl CallerRegisters for *const pt_regs {
+    #[inline(always)]
+    fn registers(&self) -> Registers {
+        Registers::of(*self)
+    }
+
+    #[inline(always)]
+    fn preserved(&self) -> [u64; 8] {
+        // SAFETY: the kernel hands every probe program its thread's registers.
+        let regs = unsafe { &**self };
+        [
+            regs.rip, regs.rsp, regs.rbp, regs.rbx, regs.r12, regs.r13, regs.r14, regs.r15,
+        ]
     }
 }
 
@@ -87,4 +109,116 @@ fn saved(regs: *const pt_regs, offset: u64) -> u64 {
     let register = regs.cast::<u8>().wrapping_add(offset as usize);
     // SAFETY: the helper checks the address and fails on one that cannot be read.
     unsafe { bpf_probe_read_kernel(register.cast::<u64>()) }.unwrap_or(0)
+}
+
+/// A call at a moment between its entry and its return (`memprof_common::placement::InnerPlace`).
+pub struct Inner<'a> {
+    ctx: &'a ProbeContext,
+    cookie: u64,
+    stack: u64,
+    /// The function: its first instruction's address.
+    pub function: u64,
+    /// Where on the stack the call's return address is.
+    pub return_slot: u64,
+    return_address: u64,
+    frame: u64,
+}
+
+impl<'a> Inner<'a> {
+    #[inline(always)]
+    pub fn of(ctx: &'a ProbeContext) -> Self {
+        // SAFETY: the helper takes the context that the kernel handed the program.
+        let cookie = unsafe { bpf_get_attach_cookie(ctx.regs.cast()) };
+        let registers = Registers::of(ctx.regs);
+        Self {
+            ctx,
+            cookie,
+            stack: registers.stack,
+            function: registers.instruction - placement::inner_offset(cookie),
+            return_slot: registers.stack + placement::inner_pushed_bytes(cookie),
+            return_address: 0,
+            frame: 0,
+        }
+    }
+
+    /// The block that the function is going to give; 0 for none.
+    #[inline(always)]
+    pub fn result(&self) -> u64 {
+        saved(self.ctx.regs, placement::inner_result(self.cookie))
+    }
+
+    /// Its size; `None` where that was noted before.
+    #[inline(always)]
+    pub fn size(&self) -> Option<u64> {
+        let size = saved(self.ctx.regs, placement::inner_size(self.cookie)?);
+        Some(match placement::inner_factor(self.cookie) {
+            None => size,
+            Some(factor) => size.wrapping_mul(saved(self.ctx.regs, factor)),
+        })
+    }
+
+    /// Reads where the call returns to, and with which frame pointer; whether that could be read.
+    /// By the window, from the stack pointer on: the walk goes on in it.
+    #[inline(always)]
+    pub fn find_caller(&mut self, thread: *mut Thread) -> bool {
+        window::clear(thread);
+        let _ = window::read(thread, self.stack);
+        let Some(mut address) = window::read(thread, self.return_slot) else {
+            return false;
+        };
+        self.frame = match placement::inner_preserved(self.cookie, Preserved::Rbp) {
+            None => Registers::of(self.ctx.regs).frame,
+            Some(offset) => window::read(thread, self.stack + offset).unwrap_or(0),
+        };
+        if may_be_trampoline(address) {
+            let original = hijacked_return_address(self.return_slot);
+            if original != 0 {
+                address = original;
+            }
+        }
+        self.return_address = address;
+        true
+    }
+
+    /// The caller's value of a register.
+    #[inline(always)]
+    fn callers(&self, register: Preserved, now: u64) -> u64 {
+        match placement::inner_preserved(self.cookie, register) {
+            None => now,
+            Some(offset) => user_word(self.stack + offset).unwrap_or(0),
+        }
+    }
+}
+
+impl CallerRegisters for Inner<'_> {
+    #[inline(always)]
+    fn registers(&self) -> Registers {
+        Registers {
+            instruction: self.return_address,
+            stack: self.return_slot + RETURN_SLOT,
+            frame: self.frame,
+        }
+    }
+
+    #[inline(always)]
+    fn preserved(&self) -> [u64; 8] {
+        // SAFETY: the kernel hands every probe program its thread's registers.
+        let regs = unsafe { &*self.ctx.regs };
+        [
+            self.return_address,
+            self.return_slot + RETURN_SLOT,
+            self.frame,
+            self.callers(Preserved::Rbx, regs.rbx),
+            self.callers(Preserved::R12, regs.r12),
+            self.callers(Preserved::R13, regs.r13),
+            self.callers(Preserved::R14, regs.r14),
+            self.callers(Preserved::R15, regs.r15),
+        ]
+    }
+}
+
+#[inline(always)]
+fn user_word(address: u64) -> Option<u64> {
+    // SAFETY: the helper checks the address and fails on one that cannot be read.
+    unsafe { bpf_probe_read_user(address as *const u64) }.ok()
 }

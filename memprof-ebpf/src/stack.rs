@@ -8,7 +8,7 @@
 //! so the stack is copied again at its second, fourth, eighth, … use, and the collector drops what
 //! the copies don't have in common. A way that no copy met is taken for the one that was.
 
-use aya_ebpf::{bindings::pt_regs, helpers::generated::bpf_ringbuf_output};
+use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 use memprof_common::{
     counters::Counter,
     event::{MAX_FRAMES, STACK_HEADER_WORDS, StackEnd, mix, pack_stack_head},
@@ -21,7 +21,7 @@ use crate::{
     kernel::thread_pointer,
     maps::{BROKEN_WALKS, LATELY_SENT, RARE, SENT_STACKS},
     pending::Thread,
-    registers::Registers,
+    registers::CallerRegisters,
     trail,
     unwind::{Walk, walk},
 };
@@ -29,7 +29,7 @@ use crate::{
 /// Bytes of a stack's record with all its frames.
 const LONGEST_RECORD: u64 = 8 * (STACK_HEADER_WORDS + MAX_FRAMES) as u64;
 
-/// The id of the stack on which `function` has just returned with `regs`.
+/// The id of the stack on which `function` returns to `caller`.
 ///
 /// The space is part of the id: equal program counters mean other code in another address space.
 #[inline(always)]
@@ -37,12 +37,12 @@ pub fn stack_id(
     thread: *mut Thread,
     space: u32,
     function: u64,
-    regs: *const pt_regs,
+    caller: &impl CallerRegisters,
     time: u64,
 ) -> u64 {
-    let walk = walk(thread, space, function, Registers::of(regs));
+    let walk = walk(thread, space, function, caller.registers());
     if walk.end == StackEnd::Broken as u64 {
-        return broken_stack_id(thread, space, &walk, regs, time);
+        return broken_stack_id(thread, space, &walk, caller, time);
     }
     if !was_sent_lately(walk.hash)
         && (SENT_STACKS.get_ptr(walk.hash).is_some()
@@ -76,14 +76,14 @@ fn broken_stack_id(
     thread: *mut Thread,
     space: u32,
     walk: &Walk,
-    regs: *const pt_regs,
+    caller: &impl CallerRegisters,
     time: u64,
 ) -> u64 {
     // A step by frame pointer may have led anywhere; where the call was made is sure.
     let place = if walk.by_frame_pointer == 0 {
         walk.stack
     } else {
-        Registers::of(regs).stack
+        caller.registers().stack
     };
     let depth = mix(walk.hash, place.wrapping_sub(thread_pointer()));
     let id = mix(depth, trail::hash(thread, place));
@@ -94,7 +94,7 @@ fn broken_stack_id(
             *uses
         };
         if now & now.wrapping_sub(1) == 0 {
-            send_copy(space, walk, regs, id);
+            send_copy(space, walk, caller, id);
         }
         return id;
     }
@@ -105,7 +105,7 @@ fn broken_stack_id(
         return walk.hash;
     }
     if send_stack(thread, space, walk, id, time) {
-        send_copy(space, walk, regs, id);
+        send_copy(space, walk, caller, id);
     }
     id
 }

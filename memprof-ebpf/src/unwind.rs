@@ -55,10 +55,9 @@ struct Context {
 }
 
 /// Walks the stack of a function that has just returned to `caller`, into the thread's record:
-/// the function itself, its caller, and on outwards.
+/// the function itself, its caller, and on outwards. What the window has of the stack must be of now.
 #[inline(always)]
 pub fn walk(thread: *mut Thread, space: u32, function: u64, caller: Registers) -> Walk {
-    window::clear(thread);
     // SAFETY: `thread` points at this thread's map value, and the record has room for two.
     unsafe {
         (*thread).record[STACK_HEADER_WORDS] = function;

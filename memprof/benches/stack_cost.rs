@@ -150,7 +150,7 @@ fn baseline(name: &str, mut target: Target, samples: &mut Samples) {
 /// memprof itself.
 fn traced(mut target: Target, samples: &mut Samples) {
     let mut memprof = Command::new(env!("CARGO_BIN_EXE_memprof"))
-        .args(["trace", "--output", "/dev/null", "--pid"])
+        .args(["trace", "--entry-probes", "--output", "/dev/null", "--pid"])
         .arg(target.child.id().to_string())
         .stderr(Stdio::piped())
         .spawn()
@@ -171,7 +171,8 @@ fn traced(mut target: Target, samples: &mut Samples) {
 /// A real program under memprof, whose programs are asked while it detaches.
 fn real(command: &[&str]) {
     let mut memprof = Command::new(env!("CARGO_BIN_EXE_memprof"))
-        .args(["trace", "--no-children", "--output", "/dev/null", "--"])
+        .args(["trace", "--entry-probes", "--no-children"])
+        .args(["--output", "/dev/null", "--"])
         .args(command)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

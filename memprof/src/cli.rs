@@ -96,6 +96,16 @@ pub struct TraceArgs {
     #[arg(long, value_name = "WHOSE", default_value = "verdict")]
     pub exit_status: String,
 
+    /// Follow a sample of the blocks, one in so many bytes on average (512KiB, say); totals are
+    /// weighted, and come with the interval that the truth is in
+    #[arg(long, value_name = "SIZE")]
+    pub sample_bytes: Option<String>,
+
+    /// Hold the share of the target's processor time that tracing takes, as estimated: above it,
+    /// sample; and if that is too much too, take the probes out
+    #[arg(long, value_name = "PERCENT")]
+    pub max_overhead: Option<String>,
+
     /// No progress on standard error, no reports before the last
     #[arg(long, short)]
     pub quiet: bool,
@@ -103,6 +113,11 @@ pub struct TraceArgs {
     /// Say more of what is done
     #[arg(long, short, action = clap::ArgAction::Count)]
     pub verbose: u8,
+
+    /// Probe every function at its entry and its return, as if no inner probes could be proved: what
+    /// benchmarks compare with
+    #[arg(long, hide = true)]
+    pub entry_probes: bool,
 
     /// Command to launch and trace
     #[arg(last = true, value_name = "COMMAND")]

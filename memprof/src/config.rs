@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
+use memprof_common::sampling::MAX_MEAN;
 
 use crate::{
     bad_input,
@@ -54,6 +55,12 @@ pub struct TraceConfig {
     pub quiet: bool,
     /// Say more.
     pub verbose: bool,
+    /// Bytes between samples; `None`: every block is followed.
+    pub sample_bytes: Option<u64>,
+    /// The most that tracing may take of the targets' processor time, as a share.
+    pub max_overhead: Option<f64>,
+    /// Probe entries and returns alone.
+    pub entry_probes: bool,
 }
 
 /// Whom to trace.
@@ -158,6 +165,9 @@ impl TraceConfig {
             exit_status_of_child,
             quiet: args.quiet,
             verbose: args.verbose > 0,
+            sample_bytes: args.sample_bytes.as_deref().map(sample_bytes).transpose()?,
+            max_overhead: args.max_overhead.as_deref().map(share).transpose()?,
+            entry_probes: args.entry_probes,
         })
     }
 }
@@ -206,6 +216,27 @@ fn time(option: &str, text: &str) -> Result<Duration> {
 
 fn size(option: &str, text: &str) -> Result<u64> {
     parse_size(text).map_err(|error| bad_input!("{option} {text:?}: {error}"))
+}
+
+fn sample_bytes(text: &str) -> Result<u64> {
+    match size("--sample-bytes", text)? {
+        bytes @ 1..=MAX_MEAN => Ok(bytes),
+        _ => Err(bad_input!(
+            "--sample-bytes {text:?}: give a size from 1 byte to 1TiB, such as 512KiB"
+        )),
+    }
+}
+
+fn share(text: &str) -> Result<f64> {
+    let percent: Option<f64> = text
+        .strip_suffix('%')
+        .and_then(|number| number.trim().parse().ok());
+    match percent {
+        Some(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
+        _ => Err(bad_input!(
+            "--max-overhead {text:?}: give a share above 0% and up to 100%, such as 5%"
+        )),
+    }
 }
 
 fn top(text: &str) -> Result<usize> {
@@ -329,6 +360,10 @@ mod tests {
         assert!(refusal(&["--pid", "1", "--duration", "0"]).contains("traces nothing"));
         assert!(refusal(&["--pid", "1", "--interval", "1ms"]).contains("too short"));
         assert!(refusal(&["--pid", "1", "--min-size", "9QB"]).contains("--min-size"));
+        assert!(refusal(&["--pid", "1", "--sample-bytes", "0"]).contains("512KiB"));
+        assert!(refusal(&["--pid", "1", "--max-overhead", "5"]).contains("such as 5%"));
+        assert!(refusal(&["--pid", "1", "--max-overhead", "0%"]).contains("above 0%"));
+        assert!(refusal(&["--pid", "1", "--max-overhead", "NaN%"]).contains("above 0%"));
         assert!(refusal(&["--pid", "1", "--top", "0"]).contains("--top"));
         assert!(refusal(&["--pid", "1", "--sort", "name"]).contains("--sort"));
         assert!(refusal(&["--pid", "1", "--format", "svg"]).contains("folded"));

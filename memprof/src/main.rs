@@ -12,6 +12,11 @@ use memprof::{
     session,
 };
 
+/// Not the C library's: where children are followed, its functions are probed in every process,
+/// and memprof would pay a trap for each block of its own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// memprof failed.
 const FAILED: u8 = 1;
 /// The user's input was wrong.

@@ -12,6 +12,7 @@ mod space;
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
+use memprof_common::sampling::Schedule;
 
 use crate::events::event::{Event, Nanoseconds, Pid, SpaceId, StackEnd, StackId, What};
 use crate::events::order::Sink;
@@ -58,7 +59,8 @@ impl Default for Limits {
 /// What happened that an undisturbed run from a process's start would not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Frees of addresses that no block is known at: allocated before attaching, or lost.
+    /// Frees of addresses that no block is known at: allocated before attaching, or lost. Not
+    /// counted once blocks are sampled.
     pub unknown_frees: u64,
     /// Allocations at an address that was live: its free was missed, the old block counts as
     /// freed.
@@ -105,6 +107,9 @@ pub struct Pipeline {
     stacks: StackTable,
     resizes: Resizes,
     live_blocks: usize,
+    sampling: Schedule,
+    /// Not every block was taken, at some time of the run.
+    is_sampled: bool,
     summary: Summary,
     counts: Counts,
 }
@@ -130,6 +135,8 @@ impl Pipeline {
             stacks: StackTable::with_limit(limits.stacks),
             resizes: Resizes::default(),
             live_blocks: 0,
+            sampling: Schedule::default(),
+            is_sampled: false,
             summary: Summary {
                 peak_at: start,
                 ..Summary::default()
@@ -145,6 +152,13 @@ impl Pipeline {
             None => self.create(space),
         };
         self.spaces[at].join(pid);
+    }
+
+    /// How blocks are chosen from now on. What the schedule says of times that are past must be
+    /// what the last one said.
+    pub fn sample(&mut self, sampling: Schedule) {
+        self.sampling = sampling;
+        self.is_sampled |= sampling.before > 0 || sampling.after > 0;
     }
 
     /// Applies the next event; times must not decrease (see
@@ -287,11 +301,12 @@ impl Pipeline {
             self.counts.overflowed += 1;
             return;
         }
-        let site = match space.sites.find(stack) {
+        let mean_bytes = self.sampling.mean_at(time);
+        let site = match space.sites.find(stack, mean_bytes) {
             Some(site) => site,
             None => {
                 self.stacks.expect(stack);
-                let site = space.sites.create(stack);
+                let site = space.sites.create(stack, mean_bytes);
                 self.counts.overflowed_sites += u64::from(site as usize == self.limits.sites);
                 site
             }
@@ -303,13 +318,13 @@ impl Pipeline {
         };
         if let Some(old) = space.table.insert(address, block) {
             self.counts.superseded += 1;
-            space.sites.totals_mut(old.site).free(old.size);
-            self.summary.totals.free(old.size);
+            let amount = space.sites.free(old.site, old.size);
+            self.summary.totals.free(amount);
         } else {
             self.live_blocks += 1;
         }
-        space.sites.totals_mut(site).allocate(size);
-        self.summary.totals.allocate(size);
+        let amount = space.sites.allocate(site, size);
+        self.summary.totals.allocate(amount);
         self.note_peak(time);
     }
 
@@ -318,12 +333,13 @@ impl Pipeline {
         let at = self.space_at(space);
         let space = &mut self.spaces[at];
         let Some(block) = space.table.remove(address) else {
-            self.counts.unknown_frees += 1;
+            // Most of the frees of a sampled run are of blocks that were not taken.
+            self.counts.unknown_frees += u64::from(!self.is_sampled);
             return None;
         };
         self.live_blocks -= 1;
-        space.sites.totals_mut(block.site).free(block.size);
-        self.summary.totals.free(block.size);
+        let amount = space.sites.free(block.site, block.size);
+        self.summary.totals.free(amount);
         Some(block)
     }
 
@@ -333,7 +349,8 @@ impl Pipeline {
             return;
         };
         let Some(block) = removed else {
-            self.counts.unknown_frees = self.counts.unknown_frees.saturating_sub(1);
+            let counted = u64::from(!self.is_sampled);
+            self.counts.unknown_frees = self.counts.unknown_frees.saturating_sub(counted);
             return;
         };
         let at = self.space_at(space);
@@ -344,8 +361,8 @@ impl Pipeline {
         }
         space.table.insert(address, block);
         self.live_blocks += 1;
-        space.sites.totals_mut(block.site).unfree(block.size);
-        self.summary.totals.unfree(block.size);
+        let amount = space.sites.unfree(block.site, block.size);
+        self.summary.totals.unfree(amount);
         self.note_peak(time);
     }
 

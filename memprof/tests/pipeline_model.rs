@@ -9,6 +9,7 @@ use memprof::events::order::Order;
 use memprof::live::TICK_BITS;
 use memprof::pipeline::{Counts, Pipeline, ShownFilter};
 use memprof::stacks::SiteTotals;
+use memprof::stacks::weight::Amount;
 use proptest::prelude::*;
 
 const START: Nanoseconds = 1 << 40;
@@ -207,9 +208,9 @@ impl Model {
         let space = self.space(id);
         let block = ModelBlock { stack, size, birth };
         let old = space.blocks.insert(address, block);
-        space.totals(&block).allocate(size);
+        space.totals(&block).allocate(Amount::of_block(size));
         if let Some(old) = old {
-            space.totals(&old).free(old.size);
+            space.totals(&old).free(Amount::of_block(old.size));
             self.counts.superseded += 1;
         }
     }
@@ -218,7 +219,7 @@ impl Model {
         let space = self.space(id);
         let block = space.blocks.remove(&address);
         match block {
-            Some(old) => space.totals(&old).free(old.size),
+            Some(old) => space.totals(&old).free(Amount::of_block(old.size)),
             None => self.counts.unknown_frees += 1,
         }
         block
@@ -238,7 +239,7 @@ impl Model {
             }
             Some(old) => {
                 space.blocks.insert(address, old);
-                space.totals(&old).unfree(old.size);
+                space.totals(&old).unfree(Amount::of_block(old.size));
             }
         }
         Some((id, address))

@@ -38,7 +38,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn run_tests(filter: &[String]) -> Result<()> {
     let mut cargo = shell::cargo();
-    cargo.arg("test").args(USERSPACE).arg("--").args(filter);
+    // One run tells of everything that fails.
+    cargo.args(["test", "--no-fail-fast"]).args(USERSPACE);
+    cargo.arg("--").args(filter);
     if env::var_os("RUST_TEST_THREADS").is_none() {
         // The end-to-end tests load the machine; more of them at once would measure each other.
         cargo.env("RUST_TEST_THREADS", "2");

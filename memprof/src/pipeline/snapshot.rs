@@ -1,11 +1,11 @@
 //! What a report is made of: every site's totals, and which of its blocks pass the filters.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, hash_map::Entry};
 use memprof_common::event::whole_stack_id;
 
 use super::space::Space;
 use crate::events::event::{Nanoseconds, Pid, SpaceId, StackId};
-use crate::stacks::{SiteTotals, StackTable};
+use crate::stacks::{SiteTotals, StackTable, weight::Uncertainty};
 
 /// Which blocks are shown. Totals stay whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Default for ShownFilter {
 }
 
 /// One call stack of one address space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SiteSnapshot {
     /// The address space.
     pub space: SpaceId,
@@ -45,6 +45,8 @@ pub struct SiteSnapshot {
     pub shown_bytes: u64,
     /// Outstanding blocks that pass the filters.
     pub shown_count: u64,
+    /// How far the outstanding bytes may be off.
+    pub uncertainty: Uncertainty,
     /// When the oldest outstanding block, shown or not, was allocated (to 16.8 ms, rounded down).
     pub oldest_birth: Option<Nanoseconds>,
 }
@@ -54,6 +56,7 @@ impl SiteSnapshot {
         self.totals.add(&other.totals);
         self.shown_bytes += other.shown_bytes;
         self.shown_count += other.shown_count;
+        self.uncertainty.join(&other.uncertainty);
         self.oldest_birth = match (self.oldest_birth, other.oldest_birth) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
@@ -62,7 +65,7 @@ impl SiteSnapshot {
 }
 
 /// All sites at one time.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// When.
     pub at: Nanoseconds,
@@ -72,31 +75,27 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Makes one site of those of a space whose stacks have the same program counters. Walks that
-    /// broke down are told apart by more than these, and one that a copy completed may have been
-    /// walked whole at another time. The site with the lowest index stands for all.
+    /// broke down are told apart by more than these, one that a copy completed may have been walked
+    /// whole at another time, and blocks of one stack may have been chosen in several ways. The site
+    /// with the lowest index stands for all.
     pub(super) fn merge_twins(&mut self, stacks: &StackTable) {
         let whole_id = |site: &SiteSnapshot| {
             let stack = stacks.get(site.stack?).filter(|one| one.may_have_twin())?;
             Some(StackId(whole_stack_id(site.space.0, &stack.pcs)))
         };
-        let mut first: HashMap<(SpaceId, StackId), Option<usize>> = self
-            .sites
-            .iter()
-            .filter_map(|site| Some(((site.space, whole_id(site)?), None)))
-            .collect();
-        if first.is_empty() {
-            return;
-        }
+        let mut first: HashMap<(SpaceId, StackId), usize> = HashMap::new();
         let mut merged: Vec<SiteSnapshot> = Vec::with_capacity(self.sites.len());
         for site in &self.sites {
-            let id = whole_id(site).or(site.stack);
-            match id.and_then(|id| first.get_mut(&(site.space, id))) {
-                Some(&mut Some(index)) => merged[index].add(site),
-                Some(place) => {
-                    *place = Some(merged.len());
+            let Some(id) = whole_id(site).or(site.stack) else {
+                merged.push(*site);
+                continue;
+            };
+            match first.entry((site.space, id)) {
+                Entry::Occupied(index) => merged[*index.get()].add(site),
+                Entry::Vacant(place) => {
+                    place.insert(merged.len());
                     merged.push(*site);
                 }
-                None => merged.push(*site),
             }
         }
         self.sites = merged;
@@ -154,8 +153,11 @@ impl ProcessTotals {
 
 #[derive(Clone, Copy, Default)]
 struct Shown {
-    bytes: u64,
-    count: u64,
+    /// Some blocks don't pass the filters.
+    hides: bool,
+    bytes: f64,
+    count: f64,
+    uncertainty: Uncertainty,
     oldest: Option<Nanoseconds>,
 }
 
@@ -169,13 +171,17 @@ pub(super) fn take(spaces: &[Space], now: Nanoseconds, filter: &ShownFilter) -> 
             let Some(shown) = shown.get_mut(block.site as usize) else {
                 continue;
             };
+            let weight = space.sites.weight(block.site, block.size);
+            shown.uncertainty.add(weight);
             let oldest = shown.oldest.get_or_insert(block.birth);
             *oldest = block.birth.min(*oldest);
             if now.saturating_sub(block.birth) >= filter.min_age_ns
                 && (filter.min_size..=filter.max_size).contains(&block.size)
             {
-                shown.bytes += block.size;
-                shown.count += 1;
+                shown.bytes += weight.bytes;
+                shown.count += weight.count;
+            } else {
+                shown.hides = true;
             }
         }
         let pid = space.pid();
@@ -183,14 +189,21 @@ pub(super) fn take(spaces: &[Space], now: Nanoseconds, filter: &ShownFilter) -> 
             if *totals == SiteTotals::default() {
                 continue;
             }
+            let (shown_bytes, shown_count) = if shown.hides {
+                (shown.bytes.round() as u64, shown.count.round() as u64)
+            } else {
+                // The same, but for what is rounded.
+                (totals.outstanding_bytes(), totals.outstanding_count())
+            };
             sites.push(SiteSnapshot {
                 space: space.id,
                 site,
                 pid,
                 stack,
                 totals: *totals,
-                shown_bytes: shown.bytes,
-                shown_count: shown.count,
+                shown_bytes,
+                shown_count,
+                uncertainty: shown.uncertainty,
                 oldest_birth: shown.oldest,
             });
         }

@@ -11,8 +11,9 @@ use anyhow::Result;
 
 use super::{
     emulation::Emulated,
+    inner_plans::InnerPlans,
     kernel_side::{KernelSide, Scope},
-    placement::{Code, MAX_INSTRUCTION_BYTES, place_entry},
+    placement::place_entry,
     plan::{Definition, Plan, plan, wanted_symbols},
 };
 use crate::{
@@ -86,7 +87,13 @@ impl Probed {
     ///
     /// # Errors
     /// If the process's mappings cannot be read: it is gone, or not ours to look at.
-    pub fn look_at(&mut self, side: &mut KernelSide, pid: Pid, scope: Scope) -> Result<Found> {
+    pub fn look_at(
+        &mut self,
+        side: &mut KernelSide,
+        inner: &mut InnerPlans,
+        pid: Pid,
+        scope: Scope,
+    ) -> Result<Found> {
         let mut found = Found::default();
         for mapping in Mappings::read(pid)?.iter() {
             let Backing::File { id, path, .. } = &mapping.backing else {
@@ -99,7 +106,13 @@ impl Probed {
                 found.allocators += usize::from(seen.is_usable_allocator());
                 continue;
             }
-            let seen = match probe_file(side, pid, mapping, path, scope, &mut found) {
+            let probing = Probing {
+                side: &mut *side,
+                inner: &mut *inner,
+                pid,
+                scope,
+            };
+            let seen = match probing.file(mapping, *id, path, &mut found) {
                 Some(coverage) => {
                     if coverage.is_usable() {
                         found.allocators += 1;
@@ -166,55 +179,59 @@ fn plan_file(file: &File, reader: &ElfReader<'_>, emulated: Emulated) -> Option<
     })
 }
 
-/// The code of a file by file offset: within a segment, jumps keep their distances.
-impl Code for ElfCode<'_> {
-    fn fetch(&self, address: u64, into: &mut [u8; MAX_INSTRUCTION_BYTES]) -> usize {
-        self.read(address, into)
-    }
-}
-
 /// The loader of older C libraries defines a `malloc` of its own, for itself alone.
 fn is_loader(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.starts_with("ld-linux") || name.starts_with("ld-2.")
 }
 
-/// Probes a mapped file; `None` if it is no allocator, or no file that can be read as one.
-fn probe_file(
-    side: &mut KernelSide,
+/// What it takes to probe a file.
+struct Probing<'a> {
+    side: &'a mut KernelSide,
+    inner: &'a mut InnerPlans,
     pid: Pid,
-    mapping: &Mapping,
-    path: &str,
     scope: Scope,
-    found: &mut Found,
-) -> Option<Coverage> {
-    let file = open_mapped_file(pid, mapping).ok()?;
-    let reader = ElfReader::new(&file);
-    found.go |= reader.facts().is_ok_and(|facts| facts.go);
-    let plan = plan_file(&file, &reader, side.emulated())?;
-    let mut coverage = Coverage {
-        module: path.to_owned(),
-        allocator: allocator_name(path),
-        attached: Vec::new(),
-        missing: plan.missing,
-        refusals: Vec::new(),
-        places: Vec::new(),
-    };
-    let handle = handle_path(&file);
-    for site in &plan.sites {
-        let names = site.symbols.join(", ");
-        match side.attach(&handle, site, scope) {
-            Ok(reason) => {
-                coverage.attached.extend(&site.symbols);
-                coverage.places.push(format!("{names}: {reason}"));
-            }
-            Err(error) => {
-                coverage.missing.extend(&site.symbols);
-                coverage.refusals.push(format!("{names}: {error:#}"));
+}
+
+impl Probing<'_> {
+    /// Probes a mapped file; `None` if it is no allocator, or no file that can be read as one.
+    fn file(
+        self,
+        mapping: &Mapping,
+        id: FileId,
+        path: &str,
+        found: &mut Found,
+    ) -> Option<Coverage> {
+        let file = open_mapped_file(self.pid, mapping).ok()?;
+        let reader = ElfReader::new(&file);
+        found.go |= reader.facts().is_ok_and(|facts| facts.go);
+        let emulated = self.side.emulated();
+        let mut plan = plan_file(&file, &reader, emulated)?;
+        self.inner.add_to(&mut plan, id, &file, &reader, emulated);
+        let mut coverage = Coverage {
+            module: path.to_owned(),
+            allocator: allocator_name(path),
+            attached: Vec::new(),
+            missing: plan.missing,
+            refusals: Vec::new(),
+            places: Vec::new(),
+        };
+        let handle = handle_path(&file);
+        for site in &plan.sites {
+            let names = site.symbols.join(", ");
+            match self.side.attach(&handle, site, self.scope) {
+                Ok(reason) => {
+                    coverage.attached.extend(&site.symbols);
+                    coverage.places.push(format!("{names}: {reason}"));
+                }
+                Err(error) => {
+                    coverage.missing.extend(&site.symbols);
+                    coverage.refusals.push(format!("{names}: {error:#}"));
+                }
             }
         }
+        Some(coverage)
     }
-    Some(coverage)
 }
 
 /// A path to the very file that is open, whatever became of its name.

@@ -78,6 +78,26 @@ impl fmt::Display for Emulated {
     }
 }
 
+/// A time as it was measured, nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Timing {
+    /// The median of some rounds.
+    pub ns: f64,
+    /// Half the distance between their quartiles.
+    pub spread_ns: f64,
+}
+
+/// What a hit of an empty probe takes from the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TrapCosts {
+    /// On an instruction that is emulated.
+    pub emulated: Timing,
+    /// On one that is stepped.
+    pub stepped: Timing,
+    /// At a function's return, beyond the probe at its entry.
+    pub returning: Timing,
+}
+
 /// Nanoseconds of one hit of an empty probe, by the instruction that it sits on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HitCosts {
@@ -147,9 +167,8 @@ impl HitCosts {
 pub struct Emulation {
     /// What is emulated.
     pub emulated: Emulated,
-    /// Nanoseconds of a hit of an empty probe on an emulated instruction, and on another one;
-    /// `None` if they could not be measured.
-    pub hit_ns: Option<(f64, f64)>,
+    /// What a hit takes; `None` if it could not be measured.
+    pub costs: Option<TrapCosts>,
     /// How long the measurement took.
     pub took: Duration,
     /// Why it counts as "nothing".
@@ -163,7 +182,7 @@ impl Emulation {
     pub fn unknown() -> Self {
         Self {
             emulated: Emulated::NONE,
-            hit_ns: None,
+            costs: None,
             took: Duration::ZERO,
             failure: None,
             probes: Vec::new(),
@@ -175,9 +194,9 @@ impl Emulation {
         let start = Instant::now();
         let mut emulation = Self::unknown();
         match measure(&mut emulation.probes) {
-            Ok(costs) => {
-                emulation.hit_ns = Some((costs.emulated_ns(), costs.stepped_ns()));
-                match costs.classify() {
+            Ok((hits, costs)) => {
+                emulation.costs = Some(costs);
+                match hits.classify() {
                     Ok(emulated) => emulation.emulated = emulated,
                     Err(error) => emulation.failure = Some(format!("{error:#}")),
                 }
@@ -204,8 +223,12 @@ impl Emulation {
 impl fmt::Display for Emulation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "this kernel emulates {} under a probe", self.emulated)?;
-        if let Some((emulated, stepped)) = self.hit_ns {
-            write!(out, ": {emulated:.0} ns a hit, others {stepped:.0} ns")?;
+        if let Some(costs) = &self.costs {
+            write!(
+                out,
+                ": {:.0} ns a hit, others {:.0} ns, returns {:.0} ns",
+                costs.emulated.ns, costs.stepped.ns, costs.returning.ns
+            )?;
         }
         if let Some(failure) = &self.failure {
             write!(out, ": {failure}")?;
@@ -219,30 +242,35 @@ impl fmt::Display for Emulation {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn measure(_probes: &mut Vec<OwnedFd>) -> Result<HitCosts> {
+fn measure(_probes: &mut Vec<OwnedFd>) -> Result<(HitCosts, TrapCosts)> {
     bail!("this architecture needs no choice of instructions");
 }
 
 #[cfg(target_arch = "x86_64")]
-fn measure(probes: &mut Vec<OwnedFd>) -> Result<HitCosts> {
+fn measure(probes: &mut Vec<OwnedFd>) -> Result<(HitCosts, TrapCosts)> {
     measure_with(empty_probes::attach, probes)
 }
 
+/// How probes are attached: file, offsets, what is probed there, process.
+#[cfg(target_arch = "x86_64")]
+type Attach = fn(&CStr, &[u64], empty_probes::At, u32) -> Result<Vec<OwnedFd>>;
+
 /// Runs every kind of instruction in a child, with a probe on each that `attach` puts there.
 #[cfg(target_arch = "x86_64")]
-fn measure_with(
-    attach: fn(&CStr, &[u64], u32) -> Result<Vec<OwnedFd>>,
-    probes: &mut Vec<OwnedFd>,
-) -> Result<HitCosts> {
+fn measure_with(attach: Attach, probes: &mut Vec<OwnedFd>) -> Result<(HitCosts, TrapCosts)> {
+    use empty_probes::At;
     use snippets::{Kind, Snippets};
 
     let snippets = Snippets::new()?;
     let child = child::Child::start(&snippets)?;
     let path = CString::new(snippets.path().into_os_string().into_vec())?;
-    *probes = attach(&path, &snippets.offsets(), child.pid())?;
+    let offsets = snippets.offsets();
+    let (instructions, returns) = offsets.split_at(Kind::Return as usize);
+    *probes = attach(&path, instructions, At::Instruction, child.pid())?;
+    probes.extend(attach(&path, returns, At::Return, child.pid())?);
     let times = child.run()?;
-    let time = |kind: Kind| times[kind as usize];
-    Ok(HitCosts {
+    let time = |kind: Kind| times[kind as usize].ns;
+    let hits = HitCosts {
         push: time(Kind::Push),
         nop: time(Kind::Nop),
         long_nop: time(Kind::LongNop),
@@ -250,7 +278,18 @@ fn measure_with(
         branch: time(Kind::Branch),
         call: time(Kind::Call),
         stepped: [time(Kind::Move), time(Kind::Test)],
-    })
+    };
+    // A function that is probed at its return alone has a probe at its entry, to catch the return.
+    let (entry, both) = (times[Kind::Nop as usize], times[Kind::Return as usize]);
+    let costs = TrapCosts {
+        emulated: entry,
+        stepped: times[Kind::Move as usize],
+        returning: Timing {
+            ns: (both.ns - entry.ns).max(0.0),
+            spread_ns: both.spread_ns + entry.spread_ns,
+        },
+    };
+    Ok((hits, costs))
 }
 
 #[cfg(test)]
@@ -349,18 +388,20 @@ mod tests {
             eprintln!("SKIPPED: only root may attach probes");
             return;
         }
-        let one_by_one = measure_with(empty_probes::one_by_one, &mut Vec::new()).unwrap();
+        let (one_by_one, costs) = measure_with(empty_probes::one_by_one, &mut Vec::new()).unwrap();
         let emulated = one_by_one.classify().unwrap();
+        // The kernel comes by once more.
+        assert!(costs.returning.ns > LEAST_TRAP_NS, "{costs:?}");
         // Every kernel since 3.16.
         assert!(
             emulated.jump && emulated.branch && emulated.call,
             "{one_by_one:?}"
         );
-        let at_once = |path: &CStr, offsets: &[u64], pid| {
-            Ok(vec![empty_probes::all_at_once(path, offsets, pid)?])
+        let at_once = |path: &CStr, offsets: &[u64], at, pid| {
+            Ok(vec![empty_probes::all_at_once(path, offsets, at, pid)?])
         };
         match measure_with(at_once, &mut Vec::new()) {
-            Ok(costs) => assert_eq!(costs.classify().unwrap(), emulated, "{costs:?}"),
+            Ok((hits, _)) => assert_eq!(hits.classify().unwrap(), emulated, "{hits:?}"),
             Err(error) => eprintln!("SKIPPED: this kernel attaches one by one: {error:#}"),
         }
         let emulation = Emulation::measure();
@@ -370,10 +411,10 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn a_measurement_without_probes_says_so() {
-        let none = |_: &CStr, _: &[u64], _| Ok(Vec::new());
-        let costs = measure_with(none, &mut Vec::new()).unwrap();
-        costs.classify().unwrap_err();
-        let refused = |_: &CStr, _: &[u64], _| Err(anyhow::anyhow!("no"));
+        let none = |_: &CStr, _: &[u64], _, _| Ok(Vec::new());
+        let (hits, _) = measure_with(none, &mut Vec::new()).unwrap();
+        hits.classify().unwrap_err();
+        let refused = |_: &CStr, _: &[u64], _, _| Err(anyhow::anyhow!("no"));
         measure_with(refused, &mut Vec::new()).unwrap_err();
     }
 }

@@ -3,9 +3,11 @@
 //! Dropping it takes every probe out again; [`KernelSide::detach`] does it in the open, gate first.
 
 use std::{
+    collections::HashSet,
     num::NonZeroU32,
     os::fd::{AsFd as _, OwnedFd},
     path::Path,
+    thread,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -20,8 +22,9 @@ use aya::{
 };
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
 use memprof_common::{
-    allocator::{RETURN_PROGRAM, Shape},
+    allocator::{GIVE_PROGRAM, NOTE_SIZE_PROGRAM, RETURN_PROGRAM, Shape},
     counters::{COUNTERS, Counter, Counters},
+    sampling::Schedule,
     settings::{
         COPY_RING_BYTES, FollowedProcess, KernelOffsets, MAX_BROKEN_STACKS, MAX_RINGS,
         RARE_RING_BYTES,
@@ -29,12 +32,14 @@ use memprof_common::{
 };
 
 use super::{
+    cost::{ProgramRuns, Reading, Trap},
     emulation::{Emulated, Emulation},
+    inner::{InnerSite, Task, describe},
     placement::Placement,
     plan::Site,
 };
 use crate::{
-    identity::{Pid, SpaceId},
+    identity::{Nanoseconds, Pid, SpaceId},
     unwind::loader::UnwindMaps,
 };
 
@@ -56,6 +61,8 @@ struct Plain<T>(T);
 unsafe impl Pod for Plain<FollowedProcess> {}
 // SAFETY: as above.
 unsafe impl Pod for Plain<KernelOffsets> {}
+// SAFETY: as above, of `u64`s.
+unsafe impl Pod for Plain<Schedule> {}
 
 /// Which processes a probe fires for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -118,12 +125,16 @@ impl BrokenWalks {
 pub struct KernelSide {
     bpf: Ebpf,
     gate: Array<MapData, u32>,
+    sampling: Array<MapData, Plain<Schedule>>,
+    schedule: Schedule,
     processes: HashMap<MapData, u32, Plain<FollowedProcess>>,
     counters: PerCpuArray<MapData, Counters>,
     next_space: Array<MapData, u64>,
     emulation: Emulation,
     broken_walks: Option<BrokenWalks>,
     links: Vec<UProbeLink>,
+    /// Programs that some site runs from an instruction that the kernel steps.
+    stepped: HashSet<&'static str>,
     /// The kernel lets go of a ring when its last map is closed.
     _rings: ArrayOfMaps<MapData, MapData>,
 }
@@ -146,6 +157,7 @@ impl KernelSide {
                 .ok_or_else(|| anyhow!("the BPF object has no map {name}"))
         };
         let gate = Array::try_from(map("GATE")?)?;
+        let sampling = Array::try_from(map("SAMPLING")?)?;
         let processes = HashMap::try_from(map("PROCESSES")?)?;
         let counters = PerCpuArray::try_from(map("COUNTERS")?)?;
         let mut next_space = Array::try_from(map("NEXT_SPACE")?)?;
@@ -170,12 +182,15 @@ impl KernelSide {
         let mut side = Self {
             bpf,
             gate,
+            sampling,
+            schedule: Schedule::default(),
             processes,
             counters,
             next_space,
             emulation: Emulation::unknown(),
             broken_walks: Some(broken_walks),
             links: Vec::new(),
+            stepped: HashSet::new(),
             _rings: outer,
         };
         side.load_programs()?;
@@ -190,7 +205,9 @@ impl KernelSide {
         for shape in Shape::ALL {
             self.uprobe(shape.entry_program())?.load()?;
         }
-        self.uprobe(RETURN_PROGRAM)?.load()?;
+        for name in [RETURN_PROGRAM, GIVE_PROGRAM, NOTE_SIZE_PROGRAM] {
+            self.uprobe(name)?.load()?;
+        }
         for (program, tracepoint) in TRACEPOINTS {
             let program: &mut RawTracePoint = self
                 .bpf
@@ -246,19 +263,40 @@ impl KernelSide {
         self.emulation.emulated
     }
 
-    /// Probes one function of the file at `path`: entry, and return where it gives a block. Why
-    /// it is probed where it is.
+    /// Probes one function of the file at `path`: inside, if that was found to do, else its entry,
+    /// and its return where it gives a block. Why it is probed where it is.
     ///
     /// # Errors
     /// If the kernel refuses the function's start too, where a probe can always be.
     pub fn attach(&mut self, path: &Path, site: &Site, scope: Scope) -> Result<String> {
-        let Placement { place, reason } = &site.placement;
+        if !site.inner.is_empty() {
+            let inner = format!("one trap: {}", describe(&site.inner));
+            match self.attach_all(path, &inner_points(site), scope) {
+                Ok(()) => return Ok(inner),
+                Err(error) => {
+                    let entry = self.attach_entry(path, site, scope)?;
+                    return Ok(format!("{entry}; {inner} was refused: {error:#}"));
+                }
+            }
+        }
+        self.attach_entry(path, site, scope)
+    }
+
+    fn attach_entry(&mut self, path: &Path, site: &Site, scope: Scope) -> Result<String> {
+        let Placement {
+            place,
+            emulated,
+            reason,
+        } = &site.placement;
         // What does not fit into a cookie can't be told to the programs.
         let cookie = place.pack().unwrap_or(0);
         let offset = if cookie == 0 { 0 } else { place.offset };
-        match self.attach_at(path, site, offset.into(), cookie, scope) {
+        if !emulated {
+            self.stepped.insert(site.shape.entry_program());
+        }
+        match self.attach_all(path, &entry_points(site, offset, cookie), scope) {
             Err(error) if cookie != 0 => {
-                self.attach_at(path, site, 0, 0, scope)?;
+                self.attach_all(path, &entry_points(site, 0, 0), scope)?;
                 Ok(format!(
                     "first instruction: {reason} was refused: {error:#}"
                 ))
@@ -267,34 +305,22 @@ impl KernelSide {
         }
     }
 
-    fn attach_at(
-        &mut self,
-        path: &Path,
-        site: &Site,
-        offset: u64,
-        cookie: u64,
-        scope: Scope,
-    ) -> Result<()> {
+    /// Attaches all of these or none, in their order.
+    fn attach_all(&mut self, path: &Path, points: &[Point], scope: Scope) -> Result<()> {
         let scope = match scope {
             Scope::Everyone => UProbeScope::AllProcesses,
             Scope::Process(pid) => UProbeScope::OneProcess(
                 NonZeroU32::new(pid.0).ok_or_else(|| anyhow!("0 is no process id"))?,
             ),
         };
-        let programs = [
-            Some(site.shape.entry_program()),
-            site.shape.returns_block().then_some(RETURN_PROGRAM),
-        ];
-        // The return first: a call between the two would wait for a return that is not probed.
-        // Both on one instruction: so they are one trap.
         let mut links = Vec::new();
-        for name in programs.into_iter().rev().flatten() {
-            let program = self.uprobe(name)?;
-            let point = UProbeAttachPoint {
-                location: UProbeAttachLocation::AbsoluteOffset(site.offset + offset),
-                cookie: (cookie != 0).then_some(cookie),
+        for point in points {
+            let program = self.uprobe(point.program)?;
+            let place = UProbeAttachPoint {
+                location: UProbeAttachLocation::AbsoluteOffset(point.offset),
+                cookie: (point.cookie != 0).then_some(point.cookie),
             };
-            let link = program.attach(point, path, scope)?;
+            let link = program.attach(place, path, scope)?;
             links.push(program.take_link(link)?);
         }
         self.links.append(&mut links);
@@ -309,6 +335,38 @@ impl KernelSide {
         self.gate.set(0, 1, 0)?;
         self.emulation.clean_up();
         Ok(())
+    }
+
+    /// Has blocks chosen `mean_bytes` apart from the time `from` on, which must be some milliseconds
+    /// ahead unless the gate is still closed. What the collector has to know of it.
+    ///
+    /// # Errors
+    /// If the kernel refuses the write.
+    pub fn sample(&mut self, mean_bytes: u64, from: Nanoseconds) -> Result<Schedule> {
+        // One word at a time, each where it makes no difference yet: a program may read between.
+        let mut schedule = self.schedule;
+        schedule.before = schedule.after;
+        self.sampling.set(0, Plain(schedule), 0)?;
+        schedule.from = from;
+        self.sampling.set(0, Plain(schedule), 0)?;
+        schedule.after = mean_bytes;
+        self.sampling.set(0, Plain(schedule), 0)?;
+        self.schedule = schedule;
+        Ok(schedule)
+    }
+
+    /// Closes the gate and takes the probes out, in the background: the kernel takes its time.
+    ///
+    /// # Errors
+    /// If the kernel refuses to close the gate; the probes go all the same.
+    pub fn withdraw(&mut self) -> Result<()> {
+        let closed = self.close_gate();
+        let links = std::mem::take(&mut self.links);
+        // Without a thread they go here and now.
+        let _ = thread::Builder::new()
+            .name("withdraw".to_owned())
+            .spawn(move || drop(links));
+        closed
     }
 
     /// Closes the gate: no more work in the target than the traps themselves.
@@ -333,6 +391,34 @@ impl KernelSide {
         Ok(sum)
     }
 
+    /// The programs' runs as far as the kernel's statistics were on, and the hits of followed
+    /// processes.
+    ///
+    /// # Errors
+    /// If the kernel refuses to tell.
+    pub fn reading(&mut self) -> Result<Reading> {
+        let hits = self.counters()?[Counter::ProbeHits as usize];
+        let entries = Shape::ALL.map(Shape::entry_program);
+        let others = [RETURN_PROGRAM, GIVE_PROGRAM, NOTE_SIZE_PROGRAM];
+        let mut runs = Vec::with_capacity(entries.len() + others.len());
+        for name in entries.into_iter().chain(others) {
+            let trap = if name == RETURN_PROGRAM {
+                Trap::Return
+            } else if self.stepped.contains(name) {
+                Trap::Stepped
+            } else {
+                Trap::Emulated
+            };
+            let info = self.uprobe(name)?.info()?;
+            runs.push(ProgramRuns {
+                trap,
+                count: info.run_count(),
+                time_ns: info.run_time().as_nanos() as u64,
+            });
+        }
+        Ok(Reading { runs, hits })
+    }
+
     /// The table of broken walks, for who learns what becomes of their copies; once.
     pub fn take_broken_walks(&mut self) -> Option<BrokenWalks> {
         self.broken_walks.take()
@@ -350,6 +436,42 @@ impl KernelSide {
         let _ = self.close_gate();
         self.links.clear();
     }
+}
+
+/// A program at an instruction.
+struct Point {
+    program: &'static str,
+    /// Bytes from the start of the file.
+    offset: u64,
+    cookie: u64,
+}
+
+/// The return first: a call between the two would wait for a return that is not probed. Both on
+/// one instruction: so they are one trap.
+fn entry_points(site: &Site, offset: u16, cookie: u64) -> Vec<Point> {
+    let programs = [
+        site.shape.returns_block().then_some(RETURN_PROGRAM),
+        Some(site.shape.entry_program()),
+    ];
+    let point = |program| Point {
+        program,
+        offset: site.offset + u64::from(offset),
+        cookie,
+    };
+    programs.into_iter().flatten().map(point).collect()
+}
+
+fn inner_points(site: &Site) -> Vec<Point> {
+    let point = |inner: &InnerSite| Point {
+        program: match inner.task {
+            Task::Give => GIVE_PROGRAM,
+            Task::NoteSize => NOTE_SIZE_PROGRAM,
+        },
+        offset: site.offset + u64::from(inner.place.offset),
+        // A place that does not pack is never found.
+        cookie: inner.place.pack().unwrap_or(0),
+    };
+    site.inner.iter().map(point).collect()
 }
 
 /// Makes one ring per CPU that is online.

@@ -2,7 +2,13 @@
 
 pub mod offsets;
 pub mod emulation;
+pub mod cost;
+pub mod governor;
 pub mod placement;
+pub mod inner;
+pub mod library;
+pub mod proof;
 pub mod plan;
+pub mod inner_plans;
 pub mod kernel_side;
 pub mod attach;

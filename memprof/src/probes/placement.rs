@@ -22,6 +22,7 @@ use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic};
 use memprof_common::{allocator::Shape, placement::EntryPlace};
 
 use self::walk::{Candidate, Walk};
+pub(super) use self::walk::{SAVED_WORDS, text};
 use super::emulation::Emulated;
 
 /// The longest instruction of x86-64, bytes.
@@ -50,6 +51,8 @@ pub struct Function {
 pub struct Placement {
     /// The place.
     pub place: EntryPlace,
+    /// Whether the kernel emulates the instruction there; it steps others.
+    pub emulated: bool,
     /// The reason in words.
     pub reason: String,
 }
@@ -59,6 +62,7 @@ impl Placement {
     pub fn plain(reason: impl Into<String>) -> Self {
         Self {
             place: EntryPlace::default(),
+            emulated: false,
             reason: reason.into(),
         }
     }
@@ -121,7 +125,11 @@ fn place(candidate: &Candidate, restarts: bool) -> Placement {
     if restarts {
         reason.push_str(", jumps back to its start");
     }
-    Placement { place, reason }
+    Placement {
+        place,
+        emulated: true,
+        reason,
+    }
 }
 
 /// A register's name as assemblers write it.
@@ -130,7 +138,10 @@ fn name(register: iced_x86::Register) -> String {
 }
 
 /// The instruction at `address`, with its bytes; `None` where there is none.
-fn decode(code: &dyn Code, address: u64) -> Option<(Instruction, [u8; MAX_INSTRUCTION_BYTES])> {
+pub(super) fn decode(
+    code: &dyn Code,
+    address: u64,
+) -> Option<(Instruction, [u8; MAX_INSTRUCTION_BYTES])> {
     let mut bytes = [0; MAX_INSTRUCTION_BYTES];
     let length = code.fetch(address, &mut bytes).min(MAX_INSTRUCTION_BYTES);
     let mut decoder = Decoder::with_ip(64, &bytes[..length], address, DecoderOptions::NONE);
@@ -141,7 +152,7 @@ fn decode(code: &dyn Code, address: u64) -> Option<(Instruction, [u8; MAX_INSTRU
 /// Whether the kernel emulates the instruction. By its bytes: the kernel takes none with a prefix
 /// that it does not know (`branch_setup_xol_ops`, `push_setup_xol_ops` in the kernel's
 /// `arch/x86/kernel/uprobes.c`).
-fn is_emulated(instruction: &Instruction, bytes: &[u8], emulated: Emulated) -> bool {
+pub(super) fn is_emulated(instruction: &Instruction, bytes: &[u8], emulated: Emulated) -> bool {
     match bytes {
         [0x50..=0x57, ..] | [0x41, 0x50..=0x57, ..] => emulated.push,
         [0x70..=0x7f, ..] | [0x0f, 0x80..=0x8f, ..] => emulated.branch,

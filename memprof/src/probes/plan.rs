@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use memprof_common::allocator::{AllocatorFunction, LIBC, Shape};
 
-use super::placement::{Function, Placement};
+use super::{
+    inner::InnerSite,
+    placement::{Function, Placement},
+};
 
 /// A function that a file defines.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +27,12 @@ pub struct Definition {
 pub struct Site {
     /// Its first instruction, bytes from the start of the file.
     pub offset: u64,
-    /// Which of its instructions is probed, and why.
+    /// Its size in bytes; 0 is unknown.
+    pub size: u64,
+    /// Which of its instructions is probed for its entry, and why.
     pub placement: Placement,
+    /// Probes that see all of its blocks, in place of entry and return; empty if there are none.
+    pub inner: Vec<InnerSite>,
     /// Which program reads the arguments.
     pub shape: Shape,
     /// The function's names: aliases share one site.
@@ -60,6 +67,8 @@ pub fn plan(definitions: &[Definition], place: impl Fn(Function) -> Placement) -
                 .entry(definition.offset)
                 .or_insert_with(|| Site {
                     offset: definition.offset,
+                    size: definition.size,
+                    inner: Vec::new(),
                     placement: place(Function {
                         start: definition.offset,
                         size: definition.size,
@@ -147,6 +156,7 @@ mod tests {
                 restarts: function.shape == Shape::Free,
                 ..EntryPlace::default()
             },
+            emulated: true,
             reason: format!("{} bytes", function.size),
         };
         let plan = plan(&[defines("malloc", 16), defines("free", 32)], place).unwrap();

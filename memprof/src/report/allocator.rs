@@ -17,6 +17,9 @@ pub struct TopAllocator {
     pub outstanding_bytes: u64,
     /// Blocks allocated here and not freed since.
     pub outstanding_count: u64,
+    /// Where `outstanding_bytes` is in 95 of 100 cases, if blocks were sampled.
+    #[serde(default)]
+    pub outstanding_bytes_ci95: Option<[u64; 2]>,
     /// Of `outstanding_bytes`, those in blocks that pass `--min-age`, `--min-size`, `--max-size`.
     pub shown_bytes: u64,
     /// Of `outstanding_count`, the blocks that pass them.
@@ -88,6 +91,7 @@ mod tests {
             stack_id: HexStackId(1),
             outstanding_bytes: 0,
             outstanding_count: 0,
+            outstanding_bytes_ci95: None,
             shown_bytes: 0,
             shown_count: 0,
             allocated_bytes: 0,

@@ -22,7 +22,10 @@ pub use frame::Frame;
 pub use hex::{HexAddress, HexStackId};
 pub use leak::{LeakDetection, Severity, Verdict};
 pub use model::{EventKind, Host, Memprof, Report, Schema};
-pub use quality::{Coverage, Lost, Overhead, Quality, Sampling, SamplingMode, StackWays};
+pub use quality::{
+    Coverage, GovernorAction, GovernorStep, Lost, Overhead, Quality, Sampling, SamplingMode,
+    StackWays,
+};
 pub use summary::Summary;
 pub use target::{Process, ProcessTotals, Target, TargetKind};
 pub use timeline::{Mark, TimelinePoint, Window};

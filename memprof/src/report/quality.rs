@@ -30,6 +30,9 @@ pub struct Quality {
     pub frames_unsymbolized: u64,
     /// Whether every allocation was followed.
     pub sampling: Sampling,
+    /// What was done to hold the cost of tracing down (`--max-overhead`), in order.
+    #[serde(default)]
+    pub governor: Vec<GovernorStep>,
     /// Which allocator functions were followed, by module.
     pub coverage: Vec<Coverage>,
     /// What the tracing cost.
@@ -107,6 +110,27 @@ pub enum SamplingMode {
     Poisson,
 }
 
+/// A step to hold the cost of tracing down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GovernorStep {
+    /// When, from the start.
+    pub at_seconds: f64,
+    /// What was done.
+    pub action: GovernorAction,
+    /// The share of the targets' processor time that tracing had taken, as estimated.
+    pub share: f64,
+}
+
+/// What can be done to hold the cost of tracing down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GovernorAction {
+    /// Blocks are sampled from then on.
+    Sample,
+    /// The probes were taken out: what was freed later is not known.
+    Detach,
+}
+
 /// What of one allocator was probed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
@@ -127,6 +151,9 @@ pub struct Overhead {
     pub probe_hits: Option<u64>,
     /// The time that these took from the target, estimated from the measured cost of a hit.
     pub estimated_target_seconds: Option<f64>,
+    /// By how much that may be wrong.
+    #[serde(default)]
+    pub estimated_target_seconds_error: Option<f64>,
     /// The processor time of memprof itself.
     pub collector_cpu_seconds: Option<f64>,
     /// The resident memory of memprof itself.

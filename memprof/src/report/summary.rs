@@ -25,6 +25,9 @@ pub struct Summary {
     pub outstanding_bytes: u64,
     /// Blocks held at the end.
     pub outstanding_count: u64,
+    /// Where the bytes held are in 95 of 100 cases, if blocks were sampled.
+    #[serde(default)]
+    pub outstanding_bytes_ci95: Option<[u64; 2]>,
     /// The most bytes that were held at once.
     pub peak_outstanding_bytes: u64,
     /// When that was, from the start; `None` if nothing was ever held.

@@ -17,6 +17,7 @@ use crate::{
         Coverage, Frame, HexAddress, HexStackId, Lost, Overhead, Process, ProcessTotals, Quality,
         Sampling, StackWays, TopAllocator, Verdict,
     },
+    stacks::weight::Uncertainty,
     symbols::{
         Symbols,
         frame::Frame as NamedFrame,
@@ -32,6 +33,8 @@ pub const NOT_JUDGED: &str = "this version measures who holds memory; it does no
 pub struct Extract {
     /// Totals over all.
     pub summary: Summary,
+    /// How far the outstanding bytes may be off.
+    pub uncertainty: Uncertainty,
     /// The call paths to show, in order.
     pub sites: Vec<(SiteSnapshot, Box<[FrameAddress]>)>,
     /// The files that their frames are in.
@@ -54,6 +57,10 @@ pub fn extract(
     top: usize,
 ) -> Extract {
     let mut sites = state.pipeline.snapshot(now, filter).sites;
+    let mut uncertainty = Uncertainty::default();
+    for site in &sites {
+        uncertainty.join(&site.uncertainty);
+    }
     sites.retain(|site| is_shown(site, sort));
     sites.sort_by_key(|site| {
         (
@@ -72,6 +79,7 @@ pub fn extract(
         .collect();
     Extract {
         summary: state.pipeline.summary(),
+        uncertainty,
         sites,
         modules: state.code.modules().clone(),
         processes: state.processes.clone(),
@@ -194,6 +202,7 @@ pub fn name(
                 stack_id: HexStackId(site.stack.map_or(0, |stack| stack.0)),
                 outstanding_bytes: totals.outstanding_bytes(),
                 outstanding_count: totals.outstanding_count(),
+                outstanding_bytes_ci95: site.uncertainty.interval95(totals.outstanding_bytes()),
                 shown_bytes: site.shown_bytes,
                 shown_count: site.shown_count,
                 allocated_bytes: totals.allocated_bytes,

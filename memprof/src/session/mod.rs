@@ -4,8 +4,10 @@ mod assemble;
 mod collector;
 mod code_maps;
 mod copies;
+mod cost;
 mod notes;
 mod output;
+mod restraint;
 mod run;
 mod signals;
 mod targets;
@@ -21,14 +23,16 @@ use self::{
     code_maps::CodeMaps,
     collector::{Collector, State, monotonic},
     copies::Copies,
+    cost::Cost,
     output::Output,
+    restraint::Restraint,
     run::{Ended, Run},
     targets::{Targets, Tracer},
 };
 use crate::{
     config::TraceConfig,
     host,
-    probes::kernel_side::Children,
+    probes::{inner_plans::InnerPlans, kernel_side::Children},
     target::mmap_events::MmapEvents,
     unwind::{loader::UnwindLoader, worker::TableLoader},
 };
@@ -45,7 +49,8 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let signals = signals::listen()?;
     let (notices, heard) = unbounded_channel();
 
-    let (mut tracer, rings, unwind) = Tracer::load(config.children)?;
+    let (mut tracer, rings, unwind) =
+        Tracer::load(config.children, InnerPlans::new(config.entry_probes))?;
     tracer.follow(&targets)?;
     let start = monotonic();
     let (mmap_events, deafness) = match MmapEvents::open() {
@@ -63,8 +68,15 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let collector = Collector::start(state, rings, mmap_events)?;
     say_start(&config, &targets, &mut tracer);
 
+    let restraint = Restraint::begin(
+        config.sample_bytes,
+        config.max_overhead,
+        &mut tracer,
+        &collector.shared(),
+    )?;
+    let cost = Cost::begin(tracer.side());
     tracer.side().open_gate()?;
-    let mut run = Run::new(config, tracer, collector, output, start);
+    let mut run = Run::new(config, tracer, collector, (cost, restraint), output, start);
     run.release(targets)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

@@ -24,8 +24,10 @@ use tokio::{
 use super::{
     assemble::{self, Extract, NOT_JUDGED},
     collector::{Collector, Notice, Shared, monotonic},
+    cost::Cost,
     is_closed_pipe,
     output::Output,
+    restraint::{self, Restraint},
     targets::{Targets, Tracer},
     weight::{Resident, Timeline},
 };
@@ -66,6 +68,8 @@ pub(super) struct Run {
     tracer: Tracer,
     collector: Option<Collector>,
     shared: Shared,
+    cost: Cost,
+    restraint: Restraint,
     output: Output,
     exporter: Box<dyn Exporter>,
     symbols: Symbols,
@@ -86,6 +90,7 @@ impl Run {
         config: TraceConfig,
         tracer: Tracer,
         collector: Collector,
+        (cost, restraint): (Cost, Restraint),
         output: Output,
         start: Nanoseconds,
     ) -> Self {
@@ -97,6 +102,8 @@ impl Run {
             symbols: Symbols::new(&config.debug_dirs),
             config,
             tracer,
+            cost,
+            restraint,
             output,
             host: host::describe(),
             start,
@@ -194,9 +201,28 @@ impl Run {
             let living = living.map(|process| process.facts.pid).collect();
             (living, state.code.take_new_perf_maps())
         };
-        self.resident.look(living.into_iter());
+        self.resident.look(living.iter().copied());
+        self.cost.look(self.tracer.side());
+        self.restrain(&living);
         self.symbols.read_perf_maps(perf_maps);
         self.note_status();
+    }
+
+    /// Spares the targets if tracing takes too much of them.
+    fn restrain(&mut self, living: &[Pid]) {
+        let now = monotonic();
+        let at = seconds_since(self.start, now);
+        let (cost, tracer) = (&mut self.cost, &mut self.tracer);
+        let step = self
+            .restraint
+            .look(now, at, living, cost, tracer, &self.shared);
+        match step {
+            Ok(Some(step)) if !self.config.quiet => {
+                eprintln!("memprof: {}", restraint::sentence(&step));
+            }
+            Ok(_) => {}
+            Err(error) => eprintln!("memprof: cannot hold its cost down: {error:#}"),
+        }
     }
 
     fn note_status(&mut self) {
@@ -272,6 +298,11 @@ impl Run {
         quality.coverage = self.tracer.probed().flat_map(assemble::coverage).collect();
         quality.notes.extend(self.notes());
         quality.notes.extend(nameless);
+        if let Some(taken) = self.cost.estimate(self.tracer.side()) {
+            quality.overhead.estimated_target_seconds = Some(taken.seconds);
+            quality.overhead.estimated_target_seconds_error = Some(taken.error_seconds);
+        }
+        self.restraint.describe(&mut quality);
         weigh_self(&mut quality.overhead);
         Ok(Report {
             schema: Schema::V1,
@@ -287,7 +318,12 @@ impl Run {
             started_at: timestamp(self.started_at),
             duration_seconds: elapsed,
             events: vec![EventKind::Malloc],
-            summary: summary(&extract.summary, self.start, self.resident),
+            summary: Summary {
+                outstanding_bytes_ci95: extract
+                    .uncertainty
+                    .interval95(extract.summary.totals.outstanding_bytes()),
+                ..summary(&extract.summary, self.start, self.resident)
+            },
             leak_detection: LeakDetection::not_judged(NOT_JUDGED),
             top_allocators,
             processes: extract.by_process,
@@ -422,6 +458,7 @@ fn summary(totals: &crate::pipeline::Summary, start: Nanoseconds, resident: Resi
         discarded_count: sums.discarded_count,
         outstanding_bytes: sums.outstanding_bytes(),
         outstanding_count: sums.outstanding_count(),
+        outstanding_bytes_ci95: None,
         peak_outstanding_bytes: totals.peak_outstanding_bytes,
         peak_at_seconds: (totals.peak_outstanding_bytes > 0)
             .then(|| seconds_since(start, totals.peak_at)),

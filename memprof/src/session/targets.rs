@@ -13,6 +13,7 @@ use crate::{
     probes::{
         attach::{Found, Probed},
         emulation::Emulation,
+        inner_plans::InnerPlans,
         kernel_side::{Children, KernelSide, Loaded, RingMap, Scope},
         offsets::{KERNEL_BTF, kernel_offsets},
     },
@@ -70,6 +71,7 @@ impl Targets {
 pub struct Tracer {
     side: KernelSide,
     probed: HashMap<Scope, Probed>,
+    inner: InnerPlans,
     children: Children,
     spaces: Vec<SpaceId>,
 }
@@ -79,7 +81,7 @@ impl Tracer {
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn load(children: Children) -> Result<(Self, Vec<RingMap>, UnwindMaps)> {
+    pub fn load(children: Children, inner: InnerPlans) -> Result<(Self, Vec<RingMap>, UnwindMaps)> {
         let offsets = kernel_offsets(Path::new(KERNEL_BTF))?;
         // The kernel verifies the programs meanwhile.
         let (loaded, emulation) = thread::scope(|scope| {
@@ -97,6 +99,7 @@ impl Tracer {
         let tracer = Self {
             side,
             probed: HashMap::new(),
+            inner,
             children,
             spaces: Vec::new(),
         };
@@ -164,7 +167,7 @@ impl Tracer {
             Children::Ignored => Scope::Process(pid),
         };
         let probed = self.probed.entry(scope).or_default();
-        probed.look_at(&mut self.side, pid, scope)
+        probed.look_at(&mut self.side, &mut self.inner, pid, scope)
     }
 
     /// What is probed; several processes may have the same file.

@@ -1,5 +1,6 @@
 //! What belongs to a call stack: its program counters, and the totals of what it allocated.
 
+pub mod weight;
 pub mod sites;
 pub mod table;
 

@@ -1,10 +1,12 @@
 //! Totals per call stack of one address space.
 //!
 //! A *site* is a stack as one address space uses it. Sites have dense indices, which is what a
-//! live block remembers in place of a 64-bit stack id.
+//! live block remembers in place of a 64-bit stack id. Where blocks were chosen in more than one
+//! way, a stack has a site for each, so that a block's site says what the block stands for.
 
 use hashbrown::HashMap;
 
+use super::weight::{Amount, Carry, Weight};
 use crate::events::event::StackId;
 
 /// The most sites of one address space. Allocations of further stacks go to one common site
@@ -46,24 +48,24 @@ impl SiteTotals {
             .saturating_sub(self.freed_count + self.discarded_count)
     }
 
-    /// Counts an allocation of `size` bytes.
+    /// Counts an allocation.
     #[inline]
-    pub fn allocate(&mut self, size: u64) {
-        self.allocated_bytes += size;
-        self.allocated_count += 1;
+    pub fn allocate(&mut self, amount: Amount) {
+        self.allocated_bytes += amount.bytes;
+        self.allocated_count += amount.count;
     }
 
-    /// Counts the end of a block of `size` bytes.
+    /// Counts the end of what was allocated.
     #[inline]
-    pub fn free(&mut self, size: u64) {
-        self.freed_bytes += size;
-        self.freed_count += 1;
+    pub fn free(&mut self, amount: Amount) {
+        self.freed_bytes += amount.bytes;
+        self.freed_count += amount.count;
     }
 
     /// Takes a [`SiteTotals::free`] back.
-    pub fn unfree(&mut self, size: u64) {
-        self.freed_bytes = self.freed_bytes.saturating_sub(size);
-        self.freed_count = self.freed_count.saturating_sub(1);
+    pub fn unfree(&mut self, amount: Amount) {
+        self.freed_bytes = self.freed_bytes.saturating_sub(amount.bytes);
+        self.freed_count = self.freed_count.saturating_sub(amount.count);
     }
 
     /// What a forked child has of these totals: the outstanding part, as inherited.
@@ -97,10 +99,20 @@ impl SiteTotals {
 /// The sites of one address space.
 #[derive(Clone, Debug)]
 pub struct Sites {
-    indices: HashMap<StackId, u32>,
+    indices: HashMap<(StackId, u64), u32>,
     stacks: Vec<StackId>,
     totals: Vec<SiteTotals>,
+    /// How the blocks of sampled sites were chosen; empty while there are none.
+    sampled: Vec<Sampled>,
     max_sites: usize,
+}
+
+/// How the blocks of one site were chosen, and what of their weights is not in the totals yet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sampled {
+    mean_bytes: u64,
+    allocated: Carry,
+    freed: Carry,
 }
 
 impl Default for Sites {
@@ -116,6 +128,7 @@ impl Sites {
             indices: HashMap::new(),
             stacks: Vec::new(),
             totals: Vec::new(),
+            sampled: Vec::new(),
             max_sites,
         }
     }
@@ -126,20 +139,22 @@ impl Sites {
             indices: self.indices.clone(),
             stacks: self.stacks.clone(),
             totals: self.totals.iter().map(SiteTotals::inherited).collect(),
+            sampled: self.sampled.clone(),
             max_sites: self.max_sites,
         }
     }
 
-    /// The index of a stack's site, if it has one.
+    /// The index of a stack's site for blocks that are chosen `mean_bytes` apart (0: all), if it
+    /// has one.
     #[inline]
-    pub fn find(&self, stack: StackId) -> Option<u32> {
-        self.indices.get(&stack).copied()
+    pub fn find(&self, stack: StackId, mean_bytes: u64) -> Option<u32> {
+        self.indices.get(&(stack, mean_bytes)).copied()
     }
 
-    /// Makes a site for a stack that [`Sites::find`] doesn't know, the common one if there are
-    /// too many.
+    /// Makes a site that [`Sites::find`] doesn't know, the common one if there are too many; what
+    /// goes there is not weighted.
     #[cold]
-    pub fn create(&mut self, stack: StackId) -> u32 {
+    pub fn create(&mut self, stack: StackId, mean_bytes: u64) -> u32 {
         let index = self.stacks.len();
         if index >= self.max_sites {
             self.totals
@@ -148,14 +163,56 @@ impl Sites {
         }
         self.stacks.push(stack);
         self.totals.push(SiteTotals::default());
-        self.indices.insert(stack, index as u32);
+        self.indices.insert((stack, mean_bytes), index as u32);
+        if mean_bytes > 0 {
+            self.sampled.resize(index, Sampled::default());
+            self.sampled.push(Sampled {
+                mean_bytes,
+                ..Sampled::default()
+            });
+        }
         index as u32
     }
 
-    /// The totals of a site; the index comes from this `Sites` or the one it was forked from.
+    /// Counts an allocation of `size` bytes at a site: what it stands for. The index, here and
+    /// below, comes from this `Sites` or the one it was forked from.
     #[inline]
-    pub fn totals_mut(&mut self, site: u32) -> &mut SiteTotals {
-        &mut self.totals[site as usize]
+    pub fn allocate(&mut self, site: u32, size: u64) -> Amount {
+        let amount = match self.sampled.get_mut(site as usize) {
+            None => Amount::of_block(size),
+            Some(one) => one.allocated.whole(Weight::new(size, one.mean_bytes)),
+        };
+        self.totals[site as usize].allocate(amount);
+        amount
+    }
+
+    /// Counts the end of a block of `size` bytes at a site.
+    #[inline]
+    pub fn free(&mut self, site: u32, size: u64) -> Amount {
+        let amount = match self.sampled.get_mut(site as usize) {
+            None => Amount::of_block(size),
+            Some(one) => one.freed.whole(Weight::new(size, one.mean_bytes)),
+        };
+        self.totals[site as usize].free(amount);
+        amount
+    }
+
+    /// Takes a [`Sites::free`] back.
+    pub fn unfree(&mut self, site: u32, size: u64) -> Amount {
+        let weight = self.weight(site, size);
+        let amount = Amount {
+            bytes: weight.bytes.round() as u64,
+            count: weight.count.round() as u64,
+        };
+        self.totals[site as usize].unfree(amount);
+        amount
+    }
+
+    /// What a block of `size` bytes at a site stands for.
+    #[inline]
+    pub fn weight(&self, site: u32, size: u64) -> Weight {
+        let sampled = self.sampled.get(site as usize);
+        Weight::new(size, sampled.map_or(0, |one| one.mean_bytes))
     }
 
     /// Every site: index, stack (`None` for the common site), totals; in order of their indices.
@@ -198,12 +255,12 @@ mod tests {
     #[test]
     fn outstanding_follows_from_the_rest() {
         let mut totals = SiteTotals::default();
-        totals.allocate(100);
-        totals.allocate(20);
-        totals.free(100);
+        totals.allocate(Amount::of_block(100));
+        totals.allocate(Amount::of_block(20));
+        totals.free(Amount::of_block(100));
         let child = totals.inherited();
         assert_eq!((child.outstanding_bytes(), child.allocated_bytes), (20, 0));
-        totals.unfree(100);
+        totals.unfree(Amount::of_block(100));
         assert_eq!(
             (totals.outstanding_bytes(), totals.outstanding_count()),
             (120, 2)
@@ -215,12 +272,29 @@ mod tests {
     #[test]
     fn stacks_beyond_the_limit_share_the_common_site() {
         let mut sites = Sites::with_limit(2);
-        let indices: Vec<_> = (0..4).map(|id| sites.create(StackId(id))).collect();
+        let indices: Vec<_> = (0..4).map(|id| sites.create(StackId(id), 0)).collect();
         assert_eq!(indices, [0, 1, 2, 2]);
-        sites.totals_mut(2).allocate(5);
+        sites.allocate(2, 5);
         let stacks: Vec<_> = sites.iter().map(|(_, stack, _)| stack).collect();
         assert_eq!(stacks, [Some(StackId(0)), Some(StackId(1)), None]);
-        assert_eq!(sites.find(StackId(3)), None);
+        assert_eq!(sites.find(StackId(3), 0), None);
         assert_eq!(sites.sum().allocated_bytes, 5);
+    }
+
+    #[test]
+    fn a_stack_has_a_site_for_each_way_in_which_its_blocks_were_chosen() {
+        let mut sites = Sites::with_limit(10);
+        let all = sites.create(StackId(1), 0);
+        let sampled = sites.create(StackId(1), 1000);
+        let again = sites.create(StackId(2), 0);
+        assert_eq!(sites.find(StackId(1), 0), Some(all));
+        assert_eq!(sites.find(StackId(1), 1000), Some(sampled));
+        assert_eq!(sites.allocate(all, 10), Amount::of_block(10));
+        assert_eq!(sites.allocate(again, 10), Amount::of_block(10));
+        assert_eq!(sites.allocate(sampled, 10).bytes, 1005);
+        assert_eq!(sites.free(sampled, 10).bytes, 1005);
+        assert_eq!(sites.sum().outstanding_bytes(), 20);
+        let child = sites.fork();
+        assert_eq!(child.weight(sampled, 10), sites.weight(sampled, 10));
     }
 }

@@ -7,6 +7,7 @@
 mod bounded;
 mod code;
 mod debug_sections;
+mod relocations;
 mod symbol_table;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use self::debug_sections::{
     DebugFacts, DebugLink, MAX_PACKED_SECTIONS, MAX_UNPACKED_BYTES, MiniDebug, PackedSection,
     Packing,
 };
+pub use self::relocations::{MAX_RELOCATIONS, ResolvedWord};
 use self::symbol_table::Search;
 pub use self::unwind_section::{MAX_UNWIND_BYTES, UnwindSection, unwind_section_of_image};
 
@@ -238,6 +240,13 @@ impl<'file> ElfReader<'file> {
     pub fn debug_frame(&self) -> Result<Option<&[u8]>, ElfError> {
         let (header, data) = self.header()?;
         unwind_section::debug_frame(header, data)
+    }
+
+    /// The words that the loader fills with what a resolver returns, of an x86-64 file.
+    pub fn resolved_words(&self) -> Result<Vec<ResolvedWord>, ElfError> {
+        let (header, data) = self.header()?;
+        let sections = self.sections(header, data)?;
+        relocations::resolved_words(&sections, data)
     }
 
     fn header(&self) -> Result<(&Header, Bounded<'_, 'file>), ElfError> {

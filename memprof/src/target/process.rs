@@ -107,6 +107,12 @@ pub fn resident_bytes(pid: Pid) -> Option<u64> {
     (statm.resident > 0).then(|| statm.resident * page_size::get() as u64)
 }
 
+/// Processor time that a process has taken, in user and kernel mode, seconds; `None` if it is gone.
+pub fn cpu_seconds(pid: Pid) -> Option<f64> {
+    let stat = open(pid).ok()?.stat().ok()?;
+    Some((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64)
+}
+
 /// The name that the kernel gives a process, kept short by the kernel.
 ///
 /// # Errors
@@ -138,6 +144,7 @@ mod tests {
         let this = ProcessFacts::read(Pid(std::process::id())).unwrap();
         assert!(this.is_alive());
         assert!(resident_bytes(this.pid).unwrap() > 100_000);
+        assert!(cpu_seconds(this.pid).unwrap() >= 0.0);
         let another_life = ProcessFacts {
             start_ticks: this.start_ticks + 1,
             ..this

@@ -84,11 +84,18 @@ fn a_target_in_another_root_directory_is_found_there() {
     };
     let root = stage.path("root");
     let mut target = start_in_root(&stage, &root);
-    let mut trace = Trace::attach(&stage, &[target.pid()], &[]);
+    let mut trace = Trace::attach(&stage, &[target.pid()], &["-v"]);
     wait_attached(&mut trace, target.pid());
     target.go();
     target.must_exit(7);
     assert_exact(&trace.finish(), &Truth::read(&root.join("truth")));
+    // It is the same code, but memprof does not run it, and so can't try inner probes of it.
+    let said = trace.process.stderr();
+    let malloc = said.lines().find(|line| line.contains(" malloc: "));
+    assert!(
+        malloc.is_some_and(|line| line.contains("not one trap: memprof runs on another file")),
+        "{said}"
+    );
 }
 
 #[test]

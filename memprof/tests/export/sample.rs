@@ -49,6 +49,7 @@ fn allocator(rank: u32, bytes: u64, count: u64, guilty: usize, stack: Vec<Frame>
         allocated_count: count * 3,
         freed_bytes: bytes * 2,
         freed_count: count * 2,
+        outstanding_bytes_ci95: None,
         oldest_age_seconds: Some(59.2),
         verdict: Verdict::InsufficientData,
         confidence: None,
@@ -217,6 +218,7 @@ fn quality() -> Quality {
         overhead: Overhead {
             probe_hits: Some(2_587_522),
             estimated_target_seconds: Some(2.91),
+            estimated_target_seconds_error: Some(0.12),
             collector_cpu_seconds: Some(0.42),
             collector_rss_bytes: Some(32_505_856),
         },
@@ -269,10 +271,12 @@ pub(crate) fn troubled() -> Report {
     report.summary.inherited_count = 900;
     report.summary.discarded_bytes = 4096;
     report.summary.discarded_count = 1;
+    report.summary.outstanding_bytes_ci95 = Some([12_100_000, 13_900_000]);
     report.summary.rss_end_bytes = None;
     report.summary.unattributed_bytes = None;
     report.top_allocators.truncate(1);
     report.top_allocators[0].pid = 1250;
+    report.top_allocators[0].outstanding_bytes_ci95 = Some([9_000_000, 10_400_000]);
     report.top_allocators[0].verdict = Verdict::Leak;
     report.top_allocators[0].confidence = Some(0.93);
     report.top_allocators[0].rate_bytes_per_second = Some(176_538.0);
@@ -322,6 +326,11 @@ pub(crate) fn troubled() -> Report {
         mode: SamplingMode::Poisson,
         mean_bytes: Some(524_288),
     };
+    quality.governor = vec![GovernorStep {
+        at_seconds: 12.0,
+        action: GovernorAction::Sample,
+        share: 0.12,
+    }];
     quality.coverage.push(Coverage {
         module: "/opt/app/lib/libjemalloc.so.2".to_owned(),
         allocator: "jemalloc".to_owned(),
@@ -329,6 +338,7 @@ pub(crate) fn troubled() -> Report {
         missing: vec!["mallocx".to_owned(), "sdallocx".to_owned()],
     });
     quality.overhead.estimated_target_seconds = None;
+    quality.overhead.estimated_target_seconds_error = None;
     quality.notes = vec![
         "the target replaced its program at 12s: what it held until then is discarded".to_owned(),
     ];

@@ -44,14 +44,20 @@ pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
 fn rows(summary: &Summary, duration_seconds: f64) -> Vec<Row> {
     let mut allocated = vec![plural(summary.allocated_count, "block")];
     allocated.extend(throughput(summary.allocated_bytes, duration_seconds));
+    let mut held = vec![plural(summary.outstanding_count, "block"), peak(summary)];
+    if let Some([low, high]) = summary.outstanding_bytes_ci95 {
+        let interval = format!(
+            "95 % between {} and {}",
+            format_size(low),
+            format_size(high)
+        );
+        held.insert(0, interval);
+    }
     let mut rows = vec![
         Row {
             label: "outstanding",
             figure: format_size(summary.outstanding_bytes),
-            details: comma_separated(vec![
-                plural(summary.outstanding_count, "block"),
-                peak(summary),
-            ]),
+            details: comma_separated(held),
         },
         Row {
             label: "allocated",

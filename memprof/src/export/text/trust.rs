@@ -258,7 +258,15 @@ fn cost(overhead: &Overhead) -> Vec<String> {
         facts.push(plural(hits, "probe hit"));
     }
     if let Some(seconds) = overhead.estimated_target_seconds {
-        facts.push(format!("about {} in the target", format_seconds(seconds)));
+        let error = overhead.estimated_target_seconds_error;
+        facts.push(format!(
+            "about {}{} in the target",
+            format_seconds(seconds),
+            error.map_or_else(String::new, |error| format!(
+                " (± {})",
+                format_seconds(error)
+            ))
+        ));
     }
     facts
 }

@@ -19,8 +19,13 @@ use nix::{
     unistd::{ForkResult, Pid, fork},
 };
 
-use super::snippets::{KINDS, Snippets};
+use super::{
+    Timing,
+    snippets::{KINDS, Snippets},
+};
 
+/// Bytes in which a timing is told.
+const TOLD_BYTES: usize = 16;
 /// Rounds of each kind; the median counts, so that an interrupted round does not.
 const ROUNDS: usize = 7;
 /// Calls a round.
@@ -72,22 +77,22 @@ impl Child {
         self.pid.as_raw().unsigned_abs()
     }
 
-    /// Lets it run; nanoseconds of a call, by kind.
-    pub(super) fn run(mut self) -> Result<[f64; KINDS]> {
+    /// Lets it run; what a call takes, by kind.
+    pub(super) fn run(mut self) -> Result<[Timing; KINDS]> {
         if let Some(mut go) = self.go.take() {
             go.write_all(&[1])?;
         }
-        let mut bytes = [0; KINDS * 8];
+        let mut bytes = [0; KINDS * TOLD_BYTES];
         let deadline = Instant::now() + PATIENCE;
         wait_readable(&self.times, deadline)?;
         self.times
             .read_exact(&mut bytes)
             .context("the child ended early")?;
-        let mut times = [0.0; KINDS];
-        for (time, bytes) in times.iter_mut().zip(bytes.as_chunks::<8>().0) {
-            *time = f64::from_le_bytes(*bytes);
-        }
-        Ok(times)
+        let number = |index: usize| f64::from_le_bytes(bytes.as_chunks().0[index]);
+        Ok(std::array::from_fn(|kind| Timing {
+            ns: number(2 * kind),
+            spread_ns: number(2 * kind + 1),
+        }))
     }
 }
 
@@ -119,9 +124,12 @@ fn hit_and_tell(
     if !matches!(waits.read(&mut go), Ok(1)) {
         exit(1);
     }
-    let mut told = [0; KINDS * 8];
-    for (function, bytes) in functions.into_iter().zip(told.as_chunks_mut::<8>().0) {
-        *bytes = median_time(function).to_le_bytes();
+    let mut told = [0; KINDS * TOLD_BYTES];
+    for (function, bytes) in functions.into_iter().zip(told.chunks_exact_mut(TOLD_BYTES)) {
+        let Timing { ns, spread_ns } = timing(function);
+        let (median, spread) = bytes.split_at_mut(TOLD_BYTES / 2);
+        median.copy_from_slice(&ns.to_le_bytes());
+        spread.copy_from_slice(&spread_ns.to_le_bytes());
     }
     let written = tells.write_all(&told);
     exit(i32::from(written.is_err()))
@@ -133,8 +141,8 @@ fn exit(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Nanoseconds of one call.
-fn median_time(function: extern "C" fn()) -> f64 {
+/// What one call takes.
+fn timing(function: extern "C" fn()) -> Timing {
     let mut times = [0.0; ROUNDS];
     for time in &mut times {
         let start = now();
@@ -144,7 +152,10 @@ fn median_time(function: extern "C" fn()) -> f64 {
         *time = (now() - start) / f64::from(CALLS);
     }
     times.sort_unstable_by(f64::total_cmp);
-    times[ROUNDS / 2]
+    Timing {
+        ns: times[ROUNDS / 2],
+        spread_ns: (times[ROUNDS * 3 / 4] - times[ROUNDS / 4]) / 2.0,
+    }
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC`; not a number if the clock can't be read, which then is told.

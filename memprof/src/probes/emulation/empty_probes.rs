@@ -16,20 +16,33 @@ use aya_obj::generated::{
 
 /// The kernel's number for uprobes among the kinds of perf events.
 const UPROBE_TYPE: &str = "/sys/bus/event_source/devices/uprobe/type";
+/// The bit of such an event's configuration that makes it one of a function's return.
+const PERF_RETURN: u64 = 1;
+/// The flag of a link that does the same (`BPF_F_UPROBE_MULTI_RETURN`).
+const LINK_RETURN: u32 = 1;
+
+/// Whether an instruction is probed, or the return of the function that begins with it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// The instruction.
+    Instruction,
+    /// The function's return.
+    Return,
+}
 
 /// Probes `offsets` of the file at `path`, bytes from its start, in the process `pid`, until what it
 /// gives is dropped.
 ///
 /// # Errors
 /// If the kernel refuses one.
-pub fn attach(path: &CStr, offsets: &[u64], pid: u32) -> Result<Vec<OwnedFd>> {
-    match all_at_once(path, offsets, pid) {
+pub fn attach(path: &CStr, offsets: &[u64], at: At, pid: u32) -> Result<Vec<OwnedFd>> {
+    match all_at_once(path, offsets, at, pid) {
         Ok(link) => Ok(vec![link]),
-        Err(_) => one_by_one(path, offsets, pid),
+        Err(_) => one_by_one(path, offsets, at, pid),
     }
 }
 
-pub(super) fn all_at_once(path: &CStr, offsets: &[u64], pid: u32) -> io::Result<OwnedFd> {
+pub(super) fn all_at_once(path: &CStr, offsets: &[u64], at: At, pid: u32) -> io::Result<OwnedFd> {
     let program = empty_program()?;
     // SAFETY: zeros are a valid value of the kernel's plain structures.
     let mut request: bpf_attr = unsafe { mem::zeroed() };
@@ -41,6 +54,7 @@ pub(super) fn all_at_once(path: &CStr, offsets: &[u64], pid: u32) -> io::Result<
     places.offsets = offsets.as_ptr() as u64;
     places.cnt = offsets.len() as u32;
     places.pid = pid;
+    places.flags = if at == At::Return { LINK_RETURN } else { 0 };
     bpf(bpf_cmd::BPF_LINK_CREATE, &request)
 }
 
@@ -83,7 +97,7 @@ fn bpf(command: bpf_cmd, request: &bpf_attr) -> io::Result<OwnedFd> {
     owned(fd)
 }
 
-pub(super) fn one_by_one(path: &CStr, offsets: &[u64], pid: u32) -> Result<Vec<OwnedFd>> {
+pub(super) fn one_by_one(path: &CStr, offsets: &[u64], at: At, pid: u32) -> Result<Vec<OwnedFd>> {
     let kind =
         fs::read_to_string(UPROBE_TYPE).with_context(|| format!("cannot read {UPROBE_TYPE}"))?;
     let kind = kind.trim().parse()?;
@@ -94,6 +108,7 @@ pub(super) fn one_by_one(path: &CStr, offsets: &[u64], pid: u32) -> Result<Vec<O
             let mut request: perf_event_attr = unsafe { mem::zeroed() };
             request.type_ = kind;
             request.size = size_of::<perf_event_attr>() as u32;
+            request.config = if at == At::Return { PERF_RETURN } else { 0 };
             request.__bindgen_anon_3.uprobe_path = path.as_ptr() as u64;
             request.__bindgen_anon_4.probe_offset = offset;
             let (any_cpu, no_group) = (-1, -1);

@@ -24,10 +24,12 @@ pub(super) enum Kind {
     Call,
     Move,
     Test,
+    /// A `nop` again, whose function is probed at its return alone.
+    Return,
 }
 
 /// How many kinds there are.
-pub(super) const KINDS: usize = 8;
+pub(super) const KINDS: usize = 9;
 
 /// A function of each kind that begins with the instruction in question.
 const CODE: [(Kind, &[u8]); KINDS] = [
@@ -47,6 +49,8 @@ const CODE: [(Kind, &[u8]); KINDS] = [
     (Kind::Move, &[0x48, 0x89, 0xf8, 0xc3]),
     // test rdi, rdi; ret
     (Kind::Test, &[0x48, 0x85, 0xff, 0xc3]),
+    // nop; ret
+    (Kind::Return, &[0x90, 0xc3]),
 ];
 
 /// Bytes from one function to the next: a cache line.

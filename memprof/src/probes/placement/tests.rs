@@ -70,7 +70,7 @@ fn prologue(origin: &str, function: &str) -> &'static Prologue {
 #[test]
 fn the_functions_of_real_libraries_are_probed_where_it_is_cheap() {
     for one in PROLOGUES {
-        let Placement { place, reason } = place_hex(one.code, one.shape);
+        let Placement { place, reason, .. } = place_hex(one.code, one.shape);
         assert_eq!(reason, one.expected, "{} {}", one.origin, one.function);
         assert!(place.pack().is_some());
         assert!(place.pushed_words == 0 || one.shape == Shape::Free);

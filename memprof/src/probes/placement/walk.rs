@@ -18,7 +18,8 @@ const ARGUMENTS: [Register; 3] = [Register::RDI, Register::RSI, Register::RDX];
 
 /// Where the kernel saves each register, in words from the start of `struct pt_regs`
 /// (`arch/x86/include/uapi/asm/ptrace.h`), by the register's number in instructions.
-const SAVED_WORDS: [u8; 16] = [10, 11, 12, 5, 19, 4, 13, 14, 9, 8, 7, 6, 3, 2, 1, 0];
+pub(in crate::probes) const SAVED_WORDS: [u8; 16] =
+    [10, 11, 12, 5, 19, 4, 13, 14, 9, 8, 7, 6, 3, 2, 1, 0];
 
 /// An instruction that a probe could sit on.
 #[derive(Clone, Debug)]
@@ -304,7 +305,7 @@ fn is_below(memory: &UsedMemory, pushed: i64) -> bool {
 }
 
 /// The instruction in a word or two.
-fn text(instruction: &Instruction) -> String {
+pub(in crate::probes) fn text(instruction: &Instruction) -> String {
     let mnemonic = format!("{:?}", instruction.mnemonic()).to_lowercase();
     if instruction.mnemonic() == Mnemonic::Push && instruction.op0_kind() == OpKind::Register {
         return format!("{mnemonic} {}", name(instruction.op0_register()));
