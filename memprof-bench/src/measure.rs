@@ -92,6 +92,10 @@ impl Bench {
             .collect::<Result<_>>()?;
         let collector_after = attached.cpu_time()?;
 
+        let malloc_probes = match &attached {
+            Attached::Memprof(memprof) => Some(memprof.malloc_probes()?),
+            _ => None,
+        };
         let seen = match attached {
             Attached::Memprof(memprof) => Some(memprof.end()?),
             Attached::Script(script) => {
@@ -127,6 +131,7 @@ impl Bench {
                 .filter(|time| time.is_finite()),
             collector_seconds_in_all: seen.and_then(|seen| seen.cpu_seconds),
             lost_events: seen.map(|seen| seen.lost),
+            malloc_probes,
         })
     }
 

@@ -24,6 +24,7 @@ const CATCH_UP: Duration = Duration::from_millis(50);
 /// A memprof that traces.
 pub(crate) struct MemprofRun {
     process: Guarded,
+    log: PathBuf,
     report: PathBuf,
 }
 
@@ -71,7 +72,7 @@ impl MemprofRun {
         let _ = fs::remove_file(&report);
         let mut process = Guarded::spawn(
             Command::new(memprof)
-                .arg("trace")
+                .args(["trace", "--verbose"])
                 .args(options)
                 .args(["--pid", &pid.to_string(), "--format", "json", "--output"])
                 .arg(&report)
@@ -83,7 +84,11 @@ impl MemprofRun {
         loop {
             let said = fs::read_to_string(&log)?;
             if said.contains("memprof: tracing ") {
-                return Ok(Self { process, report });
+                return Ok(Self {
+                    process,
+                    log,
+                    report,
+                });
             }
             if !process.is_running() {
                 bail!("memprof ended: {}", said.trim());
@@ -101,6 +106,11 @@ impl MemprofRun {
         cpu_time(self.process.pid())
     }
 
+    /// Where it has probed `malloc`, in its own words; empty before it has said so.
+    pub(crate) fn malloc_probes(&self) -> Result<String> {
+        Ok(malloc_probes(&fs::read_to_string(&self.log)?))
+    }
+
     /// Ends it; what its report says.
     pub(crate) fn end(mut self) -> Result<Seen> {
         self.process.signal(Signal::SIGINT)?;
@@ -111,6 +121,13 @@ impl MemprofRun {
         let text = fs::read_to_string(&self.report).context("memprof's report")?;
         seen(&serde_json::from_str(&text)?)
     }
+}
+
+/// What `--verbose` says of `malloc` in each allocator.
+fn malloc_probes(log: &str) -> String {
+    let lines = log.lines().map(|line| line.trim_start_matches("memprof:"));
+    let places = lines.filter_map(|line| line.trim_start().strip_prefix("malloc: "));
+    places.collect::<Vec<_>>().join("; ")
 }
 
 fn seen(report: &Value) -> Result<Seen> {
@@ -155,6 +172,16 @@ mod tests {
             cpu_seconds: Some(0.25),
         };
         assert_eq!(seen(&report).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_places_of_malloc_are_found_in_what_memprof_says() {
+        let log = "memprof: tracing server (pid 7) with 17 probes; Ctrl-C ends and reports\n\
+            memprof: /lib/libc.so.6 (glibc): malloc, free\n\
+            memprof:   malloc: `push r12`, its first instruction\n\
+            memprof:   free: `push rbp` at +0x9\n";
+        assert_eq!(malloc_probes(log), "`push r12`, its first instruction");
+        assert_eq!(malloc_probes("memprof: tracing server"), "");
     }
 
     #[test]

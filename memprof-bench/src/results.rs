@@ -25,6 +25,9 @@ pub(crate) struct Measurement {
     pub(crate) collector_seconds_in_all: Option<f64>,
     /// Events that memprof says it lost; `None` of other tracers, which do not say.
     pub(crate) lost_events: Option<u64>,
+    /// Where memprof says that it has probed `malloc`: another tool's probes keep it from the
+    /// cheapest place.
+    pub(crate) malloc_probes: Option<String>,
 }
 
 /// What is known of a workload under one tracer.
@@ -171,6 +174,7 @@ pub(crate) mod tests {
             collector_ns_per_event: None,
             collector_seconds_in_all: None,
             lost_events: None,
+            malloc_probes: None,
         }
     }
 
@@ -185,6 +189,7 @@ pub(crate) mod tests {
                 .map(|(round, time)| Measurement {
                     pairs_per_unit: (role == Role::Exact).then_some(2.0),
                     lost_events: (role == Role::Exact).then_some(round as u64),
+                    malloc_probes: (role == Role::Exact).then(|| "`push r12`".to_owned()),
                     ..measured(round, *time, *time)
                 })
                 .collect();

@@ -43,6 +43,8 @@ pub(crate) fn markdown(comparison: &Comparison) -> String {
             format_args!("- **{}**: {}", tracer.name, tracer.does),
         );
     }
+    page.push_str("\nWhere memprof probed `malloc`, and in how many measurements:\n\n");
+    page.push_str(&malloc_probes(&comparison.outcomes));
     page.push_str("\nThe floor's probes:\n\n");
     for place in &comparison.places {
         push(&mut page, format_args!("- {place}"));
@@ -132,6 +134,24 @@ fn refusals(outcomes: &[Outcome]) -> String {
         text.push_str("- nothing was left out\n");
     }
     text
+}
+
+/// The places that each mode chose for `malloc`. More than one for an allocator says that something
+/// was in its way.
+fn malloc_probes(outcomes: &[Outcome]) -> String {
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for outcome in outcomes {
+        for (row, cell) in outcome.rows.iter().zip(&outcome.cells) {
+            let places = cell.measurements.iter();
+            for place in places.filter_map(|one| one.malloc_probes.as_deref()) {
+                *counts.entry((row.tracer, place)).or_default() += 1;
+            }
+        }
+    }
+    let lines = counts
+        .iter()
+        .map(|((tracer, place), count)| format!("- {tracer}: {place} ({count})\n"));
+    lines.collect()
 }
 
 /// A workload's rows.
@@ -250,6 +270,12 @@ mod tests {
         let text = overview(&[two_rounds(&WORKLOADS[0])]);
         let row = "| loop-1 | 1,500 | 3,000 | – | – | 30,000 | 500 | – |";
         assert!(text.contains(row), "{text}");
+    }
+
+    #[test]
+    fn where_memprof_probed_is_counted_over_all_measurements() {
+        let text = malloc_probes(&[two_rounds(&WORKLOADS[0]), two_rounds(&WORKLOADS[1])]);
+        assert_eq!(text, "- memprof: `push r12` (4)\n");
     }
 
     #[test]
