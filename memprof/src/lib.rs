@@ -11,6 +11,7 @@ pub mod probes;
 pub mod events;
 pub mod live;
 pub mod stacks;
+pub mod growth;
 pub mod pipeline;
 pub mod symbols;
 pub mod report;

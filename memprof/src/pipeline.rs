@@ -4,7 +4,9 @@
 //! - `pipeline/space.rs`: one address space: members, live table, sites
 //! - `pipeline/resizes.rs`: the old blocks of `realloc`s that may still fail
 //! - `pipeline/snapshot.rs`: what a report is made of
+//! - `pipeline/judged.rs`: what is said of growth, by site and of the whole
 
+mod judged;
 mod resizes;
 mod snapshot;
 mod space;
@@ -16,10 +18,12 @@ use memprof_common::sampling::Schedule;
 
 use crate::events::event::{Event, Nanoseconds, Pid, SpaceId, StackEnd, StackId, What};
 use crate::events::order::Sink;
+use crate::growth::{Context, Course, DEFAULT_SHIFT, Judgement, Room, Ticks};
 use crate::live::Block;
 use crate::stacks::sites::MAX_SITES;
 use crate::stacks::table::MAX_STACKS;
 use crate::stacks::{SiteTotals, StackTable};
+pub use judged::Judged;
 use resizes::Resizes;
 pub use snapshot::{ProcessTotals, ShownFilter, SiteSnapshot, Snapshot};
 use space::Space;
@@ -107,6 +111,12 @@ pub struct Pipeline {
     stacks: StackTable,
     resizes: Resizes,
     live_blocks: usize,
+    ticks: Ticks,
+    /// What all series may remember.
+    room: Room,
+    /// The course of the outstanding bytes, and of the targets' resident memory.
+    outstanding: Course,
+    resident: Course,
     sampling: Schedule,
     /// Not every block was taken, at some time of the run.
     is_sampled: bool,
@@ -135,6 +145,10 @@ impl Pipeline {
             stacks: StackTable::with_limit(limits.stacks),
             resizes: Resizes::default(),
             live_blocks: 0,
+            ticks: Ticks::new(start, DEFAULT_SHIFT),
+            room: Room::default(),
+            outstanding: Course::new(0),
+            resident: Course::new(0),
             sampling: Schedule::default(),
             is_sampled: false,
             summary: Summary {
@@ -173,10 +187,10 @@ impl Pipeline {
                 stack,
             } => self.allocate(time, space, address, size, stack),
             What::Free { address } => {
-                self.free(space, address);
+                self.free(time, space, address);
             }
             What::ResizeFree { address } => {
-                let block = self.free(space, address);
+                let block = self.free(time, space, address);
                 self.resizes.remember(space, address, block);
             }
             What::ResizeFailed { address } => self.undo_resize(time, space, address),
@@ -188,8 +202,8 @@ impl Pipeline {
                 child,
                 child_space,
             } => self.fork(time, space, child, child_space),
-            What::Exec { pid, new_space } => self.exec(space, pid, new_space),
-            What::Exit { pid } => self.exit(space, pid),
+            What::Exec { pid, new_space } => self.exec(time, space, pid, new_space),
+            What::Exit { pid } => self.exit(time, space, pid),
         }
     }
 
@@ -252,6 +266,48 @@ impl Pipeline {
         self.spaces.iter().map(ProcessTotals::of)
     }
 
+    /// Notes how much is outstanding and resident now, for the course of both: several times a second.
+    pub fn hold(&mut self, now: Nanoseconds, resident_bytes: Option<u64>) {
+        let until = self.ticks.of(now).saturating_add(1);
+        let totals = &self.summary.totals;
+        let count = u32::try_from(totals.outstanding_count()).unwrap_or(u32::MAX);
+        self.outstanding
+            .hold(until, totals.outstanding_bytes() as f64, count);
+        if let Some(bytes) = resident_bytes {
+            let pages = u32::try_from(bytes / 4096).unwrap_or(u32::MAX);
+            self.resident.hold(until, bytes as f64, pages);
+        }
+    }
+
+    /// The grain of time in which growth is judged.
+    pub fn ticks(&self) -> Ticks {
+        self.ticks
+    }
+
+    /// Says of each call path, and of the whole, how it has grown up to `now`.
+    pub fn judge(&self, now: Nanoseconds, context: &Context) -> Judged {
+        judged::judge(
+            &self.spaces,
+            &self.outstanding,
+            &self.resident,
+            now,
+            context,
+        )
+    }
+
+    /// What is said of one site, which a snapshot named; `None` if its blocks are gone with their
+    /// program.
+    pub fn judgement(
+        &self,
+        judged: &Judged,
+        site: &SiteSnapshot,
+        now: Nanoseconds,
+        context: &Context,
+    ) -> Option<Judgement> {
+        let at = *self.indices.get(&site.space)?;
+        judged.of_site(&self.spaces[at], site.site, now, context)
+    }
+
     /// Looks at every live block: what a report shows at the time `now`.
     pub fn snapshot(&self, now: Nanoseconds, filter: &ShownFilter) -> Snapshot {
         let mut snapshot = snapshot::take(&self.spaces, now, filter);
@@ -302,6 +358,7 @@ impl Pipeline {
             return;
         }
         let mean_bytes = self.sampling.mean_at(time);
+        let tick = self.ticks.of(time);
         let site = match space.sites.find(stack, mean_bytes) {
             Some(site) => site,
             None => {
@@ -318,18 +375,18 @@ impl Pipeline {
         };
         if let Some(old) = space.table.insert(address, block) {
             self.counts.superseded += 1;
-            let amount = space.sites.free(old.site, old.size);
+            let amount = space.died(&old, &self.ticks, tick, &mut self.room);
             self.summary.totals.free(amount);
         } else {
             self.live_blocks += 1;
         }
-        let amount = space.sites.allocate(site, size);
+        let amount = space.born(site, size, tick, &mut self.room);
         self.summary.totals.allocate(amount);
         self.note_peak(time);
     }
 
     #[inline]
-    fn free(&mut self, space: SpaceId, address: u64) -> Option<Block> {
+    fn free(&mut self, time: Nanoseconds, space: SpaceId, address: u64) -> Option<Block> {
         let at = self.space_at(space);
         let space = &mut self.spaces[at];
         let Some(block) = space.table.remove(address) else {
@@ -338,7 +395,8 @@ impl Pipeline {
             return None;
         };
         self.live_blocks -= 1;
-        let amount = space.sites.free(block.site, block.size);
+        let tick = self.ticks.of(time);
+        let amount = space.died(&block, &self.ticks, tick, &mut self.room);
         self.summary.totals.free(amount);
         Some(block)
     }
@@ -361,7 +419,8 @@ impl Pipeline {
         }
         space.table.insert(address, block);
         self.live_blocks += 1;
-        let amount = space.sites.unfree(block.site, block.size);
+        let tick = self.ticks.of(time);
+        let amount = space.revived(&block, &self.ticks, tick, &mut self.room);
         self.summary.totals.unfree(amount);
         self.note_peak(time);
     }
@@ -397,14 +456,18 @@ impl Pipeline {
         }
         let table = self.spaces[parent].table.fork();
         let sites = self.spaces[parent].sites.fork();
+        let tick = self.ticks.of(time);
+        let series = self.spaces[parent].series.iter();
+        let series = series.map(|one| one.forked(tick)).collect();
         self.live_blocks += blocks;
         self.summary.totals.add(&sites.sum());
         self.note_peak(time);
         self.spaces[at].table = table;
         self.spaces[at].sites = sites;
+        self.spaces[at].series = series;
     }
 
-    fn exec(&mut self, space: SpaceId, pid: Pid, new_space: SpaceId) {
+    fn exec(&mut self, time: Nanoseconds, space: SpaceId, pid: Pid, new_space: SpaceId) {
         if space == new_space {
             self.counts.unmatched_processes += 1;
             return;
@@ -419,18 +482,21 @@ impl Pipeline {
             self.summary.totals.discarded_bytes += before.outstanding_bytes();
             self.summary.totals.discarded_count += before.outstanding_count();
             self.spaces[at].discard(self.start);
+            self.spaces[at].forget_series(&mut self.room);
             self.resizes.forget(space);
+            self.spaces[at].ended_at = Some(time);
             self.end(space);
         }
         self.add_process(pid, new_space);
     }
 
-    fn exit(&mut self, space: SpaceId, pid: Pid) {
+    fn exit(&mut self, time: Nanoseconds, space: SpaceId, pid: Pid) {
         let at = self.space_at(space);
         if !self.spaces[at].leave(pid) {
             self.counts.unmatched_processes += 1;
         }
         if self.spaces[at].is_ended() {
+            self.spaces[at].ended_at = Some(time);
             self.end(space);
         }
     }
@@ -451,7 +517,8 @@ impl Pipeline {
     }
 
     fn retire(&mut self, id: SpaceId, at: usize) {
-        let space = self.spaces.swap_remove(at);
+        let mut space = self.spaces.swap_remove(at);
+        space.forget_series(&mut self.room);
         self.indices.remove(&id);
         if let Some(moved) = self.spaces.get(at) {
             self.indices.insert(moved.id, at);

@@ -1,8 +1,9 @@
 //! One address space: who lives in it, which blocks, whose they are.
 
 use crate::events::event::{Nanoseconds, Pid, SpaceId};
-use crate::live::LiveTable;
-use crate::stacks::Sites;
+use crate::growth::{Room, Series, Tick, Ticks};
+use crate::live::{Block, LiveTable};
+use crate::stacks::{Sites, weight::Amount};
 
 #[derive(Debug)]
 pub(super) struct Space {
@@ -14,6 +15,10 @@ pub(super) struct Space {
     seed: u64,
     pub(super) table: LiveTable,
     pub(super) sites: Sites,
+    /// How each site's blocks come and go, by the sites' indices.
+    pub(super) series: Vec<Series>,
+    /// When the last process left.
+    pub(super) ended_at: Option<Nanoseconds>,
     had_exit: bool,
 }
 
@@ -26,6 +31,8 @@ impl Space {
             seed,
             table: LiveTable::new(start, seed),
             sites: Sites::with_limit(max_sites),
+            series: Vec::new(),
+            ended_at: None,
             had_exit: false,
         }
     }
@@ -63,6 +70,54 @@ impl Space {
             self.had_exit = true;
         }
         was_member
+    }
+
+    /// Counts a block of a site that was allocated in `tick`.
+    #[inline]
+    pub(super) fn born(&mut self, site: u32, size: u64, tick: Tick, room: &mut Room) -> Amount {
+        let index = site as usize;
+        if self.series.len() <= index {
+            self.series.resize_with(index + 1, || Series::new(tick));
+        }
+        self.series[index].born(tick, self.sites.bytes_of(site, size), room);
+        self.sites.allocate(site, size)
+    }
+
+    /// Counts the end of a block in `tick`.
+    #[inline]
+    pub(super) fn died(
+        &mut self,
+        block: &Block,
+        ticks: &Ticks,
+        tick: Tick,
+        room: &mut Room,
+    ) -> Amount {
+        let bytes = self.sites.bytes_of(block.site, block.size);
+        if let Some(series) = self.series.get_mut(block.site as usize) {
+            series.died(ticks.of(block.birth), tick, bytes, room);
+        }
+        self.sites.free(block.site, block.size)
+    }
+
+    /// Takes a [`Space::died`] back.
+    pub(super) fn revived(
+        &mut self,
+        block: &Block,
+        ticks: &Ticks,
+        tick: Tick,
+        room: &mut Room,
+    ) -> Amount {
+        let bytes = self.sites.bytes_of(block.site, block.size);
+        if let Some(series) = self.series.get_mut(block.site as usize) {
+            series.revived(ticks.of(block.birth), tick, bytes, room);
+        }
+        self.sites.unfree(block.site, block.size)
+    }
+
+    /// Forgets how blocks came and went.
+    pub(super) fn forget_series(&mut self, room: &mut Room) {
+        room.give_back(self.series.iter().filter(|one| one.has_history()).count());
+        self.series = Vec::new();
     }
 
     /// The program is gone and its blocks with it; the totals stay.

@@ -2,39 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What the growth of a stack, or of the whole target, looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Every generation of blocks leaves some that are never freed.
-    Leak,
-    /// A leak, or a store that is still filling.
-    Growing,
-    /// Growth at the start that has ended.
-    WarmUp,
-    /// Growth up to a bound that holds.
-    Bounded,
-    /// Growth that is given back from time to time.
-    Sawtooth,
-    /// No growth.
-    Stable,
-    /// Nothing that could be judged.
-    InsufficientData,
-}
-
-/// How bad a leak is: the worse of what was left and of its rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Under 500 KB and under 1 MB/s.
-    None,
-    /// Up to 5 MB, or from 1 MB/s.
-    Minor,
-    /// Up to 20 MB, or from 2 MB/s.
-    Moderate,
-    /// Above 20 MB, or from 5 MB/s.
-    Severe,
-}
+use crate::growth::Judgement;
+pub use crate::growth::{Severity, Verdict};
 
 /// The verdict on the whole target, with its evidence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +33,23 @@ pub struct LeakDetection {
 }
 
 impl LeakDetection {
+    /// What growth was judged to be, of targets that run under a limit of so many bytes.
+    pub fn judged(judgement: &Judgement, limit_bytes: Option<u64>) -> Self {
+        LeakDetection {
+            verdict: judgement.verdict,
+            leak_detected: judgement.verdict == Verdict::Leak,
+            confidence: judgement.confidence,
+            severity: judgement.severity,
+            rate_bytes_per_second: judgement.rate,
+            rate_ci95_bytes_per_second: judgement.rate_ci95,
+            r_squared: judgement.line.map(|line| line.r_squared),
+            projected_24h_bytes: judgement.projected_24h,
+            limit_bytes,
+            projected_oom_seconds: judgement.seconds_to_limit,
+            reasons: judgement.reasons.clone(),
+        }
+    }
+
     /// No judgement: `insufficient_data`, every figure unknown, and `reason` as the only reason.
     pub fn not_judged(reason: impl Into<String>) -> Self {
         LeakDetection {

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     config::Sort,
+    growth::{Context, Judgement},
     identity::Nanoseconds,
     pipeline::{ShownFilter, SiteSnapshot, Summary},
     probes::kernel_side::lost_allocations,
@@ -26,8 +27,26 @@ use crate::{
     target::modules::{FrameAddress, Modules},
 };
 
-/// Why nothing is judged yet.
-pub const NOT_JUDGED: &str = "this version measures who holds memory; it does not judge growth yet";
+/// A call path to show.
+pub struct ShownSite {
+    /// What it holds.
+    pub site: SiteSnapshot,
+    /// Where its frames are.
+    pub places: Box<[FrameAddress]>,
+    /// What is said of its growth; `None` if its program is gone.
+    pub judgement: Option<Judgement>,
+}
+
+/// What is to be shown of all that is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<'a> {
+    /// Which blocks.
+    pub filter: &'a ShownFilter,
+    /// Which call paths first.
+    pub sort: Sort,
+    /// How many of them.
+    pub top: usize,
+}
 
 /// What a report needs from the collector, copied out of the lock.
 pub struct Extract {
@@ -36,7 +55,9 @@ pub struct Extract {
     /// How far the outstanding bytes may be off.
     pub uncertainty: Uncertainty,
     /// The call paths to show, in order.
-    pub sites: Vec<(SiteSnapshot, Box<[FrameAddress]>)>,
+    pub sites: Vec<ShownSite>,
+    /// What is said of the growth of all together.
+    pub whole: Judgement,
     /// The files that their frames are in.
     pub modules: Modules,
     /// Who was followed.
@@ -52,10 +73,10 @@ pub fn extract(
     state: &State,
     counters: &Counters,
     now: Nanoseconds,
-    filter: &ShownFilter,
-    sort: Sort,
-    top: usize,
+    choice: Choice<'_>,
+    context: &Context,
 ) -> Extract {
+    let Choice { filter, sort, top } = choice;
     let mut sites = state.pipeline.snapshot(now, filter).sites;
     let mut uncertainty = Uncertainty::default();
     for site in &sites {
@@ -70,16 +91,22 @@ pub fn extract(
         )
     });
     sites.truncate(top);
+    let judged = state.pipeline.judge(now, context);
     let sites = sites
         .into_iter()
         .map(|site| {
             let places = site.stack.and_then(|stack| state.places.get(&stack));
-            (site, places.cloned().unwrap_or_default())
+            ShownSite {
+                site,
+                places: places.cloned().unwrap_or_default(),
+                judgement: state.pipeline.judgement(&judged, &site, now, context),
+            }
         })
         .collect();
     Extract {
         summary: state.pipeline.summary(),
         uncertainty,
+        whole: judged.whole,
         sites,
         modules: state.code.modules().clone(),
         processes: state.processes.clone(),
@@ -186,8 +213,11 @@ pub fn name(
 ) -> Vec<TopAllocator> {
     (1..)
         .zip(&extract.sites)
-        .map(|(rank, (site, places))| {
-            let frames = symbols.symbolize(&extract.modules, places);
+        .map(|(rank, shown)| {
+            let ShownSite {
+                site, judgement, ..
+            } = shown;
+            let frames = symbols.symbolize(&extract.modules, &shown.places);
             let guilty = guilty_frame(&frames, skips).map(|index| &frames[index]);
             let stack: Vec<Frame> = frames
                 .iter()
@@ -212,10 +242,13 @@ pub fn name(
                 oldest_age_seconds: site
                     .oldest_birth
                     .map(|birth| now.saturating_sub(birth) as f64 / 1e9),
-                verdict: Verdict::InsufficientData,
-                confidence: None,
-                rate_bytes_per_second: (elapsed_seconds > 0.0)
-                    .then(|| growth_bytes(site) as f64 / elapsed_seconds),
+                verdict: judgement
+                    .as_ref()
+                    .map_or(Verdict::InsufficientData, |one| one.verdict),
+                confidence: judgement.as_ref().and_then(|one| one.confidence),
+                rate_bytes_per_second: judgement.as_ref().and_then(|one| one.rate).or_else(|| {
+                    (elapsed_seconds > 0.0).then(|| growth_bytes(site) as f64 / elapsed_seconds)
+                }),
                 function: guilty.function,
                 file: guilty.file,
                 line: guilty.line,

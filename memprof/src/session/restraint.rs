@@ -106,6 +106,11 @@ impl Restraint {
         Ok(Some(step))
     }
 
+    /// Whether the probes were taken out.
+    pub fn has_withdrawn(&self) -> bool {
+        self.detached
+    }
+
     /// Tells a report what was done.
     pub fn describe(&self, quality: &mut Quality) {
         quality.sampling.mean_bytes = self.sample_bytes;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use memprof_common::counters::Counter;
+use memprof_common::counters::{Counter, Counters};
 use nix::{
     sys::{
         resource::{UsageWho, getrusage},
@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{
-    assemble::{self, Extract, NOT_JUDGED},
+    assemble::{self, Choice, Extract},
     collector::{Collector, Notice, Shared, monotonic},
     cost::Cost,
     is_closed_pipe,
@@ -34,20 +34,31 @@ use super::{
 use crate::{
     config::{TargetChoice, TraceConfig},
     export::{Exporter, Format},
+    growth::{Context, Limit, Losses, Ticks},
     host,
     identity::{Nanoseconds, Pid},
+    probes::kernel_side::lost_allocations,
     report::{
         EventKind, Host, LeakDetection, Memprof, Process, Report, Schema, Summary, Target,
         TargetKind, TimelinePoint,
     },
     symbols::{Symbols, guilty::Skips},
-    target::{launch::Running, process::resident_bytes},
+    target::{
+        launch::Running,
+        memory_limit::{self, MemoryLimit},
+        process::resident_bytes,
+    },
 };
 
 /// Time between two looks at the targets' resident memory, and at whether they still live.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
 /// How long a launched command that got the same Ctrl-C has to end before the report is made.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// The share of events that may be lost before nothing is judged.
+const TOLERATED_LOSSES: f64 = 0.001;
+/// Targets whose limits are looked at.
+const MOST_LIMITS: usize = 16;
 
 /// What ended a trace.
 #[derive(Debug)]
@@ -83,6 +94,7 @@ pub(super) struct Run {
     command_status: Option<(Pid, ExitStatus)>,
     command_pid: Option<Pid>,
     notes: Vec<String>,
+    limit: Option<MemoryLimit>,
 }
 
 impl Run {
@@ -114,6 +126,7 @@ impl Run {
             command_status: None,
             command_pid: None,
             notes: Vec::new(),
+            limit: None,
         };
         run.look();
         run
@@ -202,10 +215,51 @@ impl Run {
             (living, state.code.take_new_perf_maps())
         };
         self.resident.look(living.iter().copied());
+        let resident = self.resident.last.filter(|_| !living.is_empty());
+        self.shared.lock().pipeline.hold(monotonic(), resident);
+        if let Some(limit) = self.tightest_limit(&living) {
+            self.limit = Some(limit);
+        }
         self.cost.look(self.tracer.side());
         self.restrain(&living);
         self.symbols.read_perf_maps(perf_maps);
         self.note_status();
+    }
+
+    /// The limit of which the least is left for any of the targets.
+    fn tightest_limit(&self, living: &[Pid]) -> Option<MemoryLimit> {
+        let limits = living.iter().take(MOST_LIMITS).copied();
+        limits
+            .filter_map(memory_limit::of)
+            .min_by_key(MemoryLimit::left)
+    }
+
+    /// What judgements depend on besides the series.
+    fn context(&self, counters: &Counters, ticks: Ticks) -> Context {
+        let hits = counters[Counter::ProbeHits as usize].max(1) as f64;
+        let lost_frees = counters[Counter::LostFree as usize];
+        let lost = lost_allocations(counters) + lost_frees;
+        Context {
+            losses: Losses {
+                frees: lost_frees,
+                share: lost as f64 / (hits + lost as f64),
+                tolerated: TOLERATED_LOSSES,
+            },
+            limit: self.limit.map(|limit| Limit {
+                bytes: limit.bytes,
+                used: limit.used,
+            }),
+            ..Context::new(ticks)
+        }
+    }
+
+    fn leak_detection(&self, extract: &Extract) -> LeakDetection {
+        if self.restraint.has_withdrawn() {
+            return LeakDetection::not_judged(
+                "the probes were taken out to spare the target: what was freed since is not known",
+            );
+        }
+        LeakDetection::judged(&extract.whole, self.limit.map(|limit| limit.bytes))
     }
 
     /// Spares the targets if tracing takes too much of them.
@@ -279,14 +333,13 @@ impl Run {
         let now = monotonic();
         let extract = {
             let state = self.shared.lock();
-            assemble::extract(
-                &state,
-                &counters,
-                now,
-                &self.config.filter,
-                self.config.sort,
+            let choice = Choice {
+                filter: &self.config.filter,
+                sort: self.config.sort,
                 top,
-            )
+            };
+            let context = self.context(&counters, state.pipeline.ticks());
+            assemble::extract(&state, &counters, now, choice, &context)
         };
         let nameless = self.read_perf_maps();
         let elapsed = seconds_since(self.start, now);
@@ -324,7 +377,7 @@ impl Run {
                     .interval95(extract.summary.totals.outstanding_bytes()),
                 ..summary(&extract.summary, self.start, self.resident)
             },
-            leak_detection: LeakDetection::not_judged(NOT_JUDGED),
+            leak_detection: self.leak_detection(&extract),
             top_allocators,
             processes: extract.by_process,
             marks: Vec::new(),

@@ -208,6 +208,15 @@ impl Sites {
         amount
     }
 
+    /// The bytes that a block of `size` bytes at a site stands for, rounded.
+    #[inline]
+    pub fn bytes_of(&self, site: u32, size: u64) -> u64 {
+        if self.sampled.is_empty() {
+            return size;
+        }
+        self.weight(site, size).bytes.round() as u64
+    }
+
     /// What a block of `size` bytes at a site stands for.
     #[inline]
     pub fn weight(&self, site: u32, size: u64) -> Weight {

@@ -9,4 +9,5 @@ pub mod mmap_events;
 pub mod perf_map_file;
 pub mod modules;
 pub mod process;
+pub mod memory_limit;
 pub mod launch;

@@ -23,5 +23,6 @@ mod restraint;
 mod shim_agrees;
 mod stacks;
 mod tables;
+mod verdicts;
 mod verifier;
 mod ways_out;

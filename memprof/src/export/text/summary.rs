@@ -158,6 +158,13 @@ fn verdict(leak: &LeakDetection) -> String {
     if let Some(rate) = leak.rate_bytes_per_second {
         text.push_str(&format!(", {}", format_rate(rate)));
     }
+    if let (Some(limit), Some(seconds)) = (leak.limit_bytes, leak.projected_oom_seconds) {
+        text.push_str(&format!(
+            ", memory ({}) runs out in {}",
+            format_size(limit),
+            format_seconds(seconds)
+        ));
+    }
     if !leak.reasons.is_empty() {
         text.push_str(": ");
         text.push_str(&leak.reasons.join("; "));

@@ -1,0 +1,81 @@
+//! Verdicts on real programs: what leaks is called a leak, and what does not is not.
+
+use serde_json::Value;
+
+use crate::harness::{Report, Stage, Trace};
+
+fn judged(test: &str, how: &str, seconds: &str) -> Option<Report> {
+    let stage = Stage::with_bpf(test)?;
+    let arguments = [how, seconds];
+    let report = Trace::launch(&stage, "grows", &arguments, &["--no-children"]).finish();
+    report.assert_nothing_lost();
+    println!("{how}: {}", report.at("/leak_detection"));
+    Some(report)
+}
+
+fn row<'a>(report: &'a Report, function: &str) -> &'a Value {
+    let row = report.rows().iter().find(|row| row["function"] == function);
+    row.expect("the call path has a row")
+}
+
+#[test]
+fn a_leak_is_called_one_and_its_call_path_is_named() {
+    let Some(report) = judged("verdict_leak", "leak", "12") else {
+        return;
+    };
+    let verdict = report.at("/leak_detection");
+    assert_eq!(verdict["verdict"], "leak", "{verdict}");
+    assert_eq!(verdict["leak_detected"], true);
+    // 25 blocks of 512 bytes a second, a little fewer on a busy machine.
+    let rate = verdict["rate_bytes_per_second"].as_f64().expect("a rate");
+    assert!((6_000.0..15_000.0).contains(&rate), "{verdict}");
+    let interval = &verdict["rate_ci95_bytes_per_second"];
+    assert!(interval[0].as_f64() < Some(rate) && Some(rate) < interval[1].as_f64());
+    assert!(verdict["limit_bytes"].as_u64() > Some(1 << 20), "{verdict}");
+    assert!(verdict["projected_oom_seconds"].as_f64() > Some(0.0));
+    assert!(
+        verdict["reasons"]
+            .as_array()
+            .is_some_and(|reasons| reasons.len() > 2)
+    );
+    assert_eq!(row(&report, "leak_one")["verdict"], "leak");
+    assert_ne!(row(&report, "work")["verdict"], "leak");
+}
+
+#[test]
+fn a_leak_by_many_call_paths_is_one_of_the_whole() {
+    let Some(report) = judged("verdict_spread", "spread", "12") else {
+        return;
+    };
+    let verdict = report.at("/leak_detection");
+    assert_eq!(verdict["verdict"], "leak", "{verdict}");
+}
+
+#[test]
+fn a_cache_that_has_filled_and_a_program_that_keeps_nothing_are_no_leaks() {
+    for how in ["cache", "steady"] {
+        let Some(report) = judged(&format!("verdict_{how}"), how, "12") else {
+            return;
+        };
+        let verdict = report.at("/leak_detection");
+        assert_ne!(verdict["verdict"], "leak", "{verdict}");
+        assert_ne!(verdict["verdict"], "insufficient_data", "{verdict}");
+        assert_eq!(verdict["leak_detected"], false);
+    }
+}
+
+#[test]
+fn a_run_that_is_too_short_is_not_judged() {
+    let Some(stage) = Stage::with_bpf("verdict_short") else {
+        return;
+    };
+    let report = Trace::launch(&stage, "pairs", &["100", "2"], &[]).finish();
+    let verdict = report.at("/leak_detection");
+    assert_eq!(verdict["verdict"], "insufficient_data", "{verdict}");
+    assert_eq!(verdict["severity"], Value::Null);
+    assert!(
+        verdict["reasons"][0]
+            .as_str()
+            .is_some_and(|reason| reason.contains("only"))
+    );
+}
