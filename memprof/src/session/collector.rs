@@ -11,7 +11,6 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -30,6 +29,7 @@ use crate::{
         decode::decode,
         event::{Event, StackCopy, What},
         order::{Order, Sink},
+        pace::Pace,
         ring::{BatchEnd, Ring},
     },
     identity::{Nanoseconds, Pid, SpaceId, StackId},
@@ -41,9 +41,6 @@ use crate::{
     unwind::copied::Continued,
 };
 
-/// Time between two looks at the rings. The kernel side wakes the thread earlier if one passes
-/// its half.
-const POLL_PERIOD: Duration = Duration::from_millis(10);
 /// Records taken from one ring before the next one has its turn.
 const BATCH: usize = 64 * 1024;
 /// Processes that are remembered by name; what more there are count in the totals only.
@@ -303,6 +300,7 @@ struct Reader {
     sources: Vec<Source>,
     mmap_events: Option<MmapEvents>,
     order: Order,
+    pace: Pace,
     waker: Epoll,
     /// Ring maps stay open as long as they are read.
     _maps: Vec<RingMap>,
@@ -325,16 +323,17 @@ impl Reader {
             sources,
             mmap_events,
             order: Order::new(),
+            pace: Pace::default(),
             waker,
             _maps: maps,
         })
     }
 
     fn run(&mut self, state: &Shared, stop: &AtomicBool) {
-        let period = EpollTimeout::try_from(POLL_PERIOD).unwrap_or(EpollTimeout::ZERO);
         let mut events = [EpollEvent::empty(); 16];
         loop {
             let stopping = stop.load(Ordering::Acquire);
+            let pause = self.pace.after(self.fullest());
             let drained = self.poll(state);
             if stopping && drained {
                 let mut state = state.lock();
@@ -345,9 +344,16 @@ impl Reader {
             }
             if drained {
                 // Interrupted, timed out or woken: the rings are looked at in any case.
-                let _ = self.waker.wait(&mut events, period);
+                let pause = EpollTimeout::try_from(pause).unwrap_or(EpollTimeout::ZERO);
+                let _ = self.waker.wait(&mut events, pause);
             }
         }
+    }
+
+    /// How full the fullest ring is, as a share.
+    fn fullest(&self) -> f64 {
+        let shares = self.sources.iter().map(|source| source.ring.fill());
+        shares.fold(0.0, f64::max)
     }
 
     /// One look at every ring; whether nothing was left.

@@ -1,5 +1,8 @@
 //! Verdicts on real programs: what leaks is called a leak, and what does not is not.
 
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::harness::{Report, Stage, Trace};
@@ -77,5 +80,46 @@ fn a_run_that_is_too_short_is_not_judged() {
         verdict["reasons"][0]
             .as_str()
             .is_some_and(|reason| reason.contains("only"))
+    );
+}
+
+/// Nobody reads the rings for a while: the target goes on, what does not fit is counted, and nothing
+/// is judged by what is left.
+#[test]
+fn a_collector_that_is_stopped_costs_events_and_the_verdict_but_no_time_of_the_target() {
+    let Some(stage) = Stage::with_bpf("overload") else {
+        return;
+    };
+    let arguments = ["2000000", "1000"];
+    let mut trace = Trace::launch(&stage, "pairs", &arguments, &["--no-children"]);
+    std::thread::sleep(Duration::from_millis(1500));
+    trace.process.signal(Signal::SIGSTOP);
+    let stopped = Instant::now();
+    let target_ended = || {
+        let truth = std::fs::read_to_string(stage.path("truth"));
+        truth.is_ok_and(|text| !text.is_empty())
+    };
+    while !target_ended() && stopped.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(target_ended(), "the target waits for memprof");
+    trace.process.signal(Signal::SIGCONT);
+    let report = trace.finish();
+    let lost = report.at("/quality/lost");
+    println!("{lost}; {}", report.at("/leak_detection"));
+    assert!(
+        lost["alloc"].as_u64() > Some(0) && lost["free"].as_u64() > Some(0),
+        "{lost}"
+    );
+    assert_eq!(report.at("/quality/complete"), false);
+    assert_eq!(report.at("/leak_detection/verdict"), "insufficient_data");
+    assert_ne!(row(&report, "pair")["verdict"], "leak");
+    // What was seen and what was lost is all that there was.
+    let allocated = report.number("/summary/allocated_count");
+    let truth = trace.truth().total().allocated_count;
+    let missing = truth.saturating_sub(allocated);
+    assert!(
+        missing <= lost["alloc"].as_u64().unwrap_or(0),
+        "{missing} of {lost}"
     );
 }
