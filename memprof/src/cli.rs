@@ -4,8 +4,10 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+mod cycles;
 mod offline;
-pub use offline::{DiffArgs, ReportArgs};
+pub use cycles::CyclesArgs;
+pub use offline::{DiffArgs, MarkArgs, ReportArgs};
 
 /// Which call path holds the memory that is never given back: an eBPF allocation tracer.
 #[derive(Debug, Parser)]
@@ -32,6 +34,8 @@ pub enum Command {
     /// Call paths are matched by the names of their functions and files, so that a rebuild
     /// compares with the build before it. Save both with a --top that lists all of them.
     Diff(DiffArgs),
+    /// Set a named point in a running trace: the report says what was left between two of them
+    Mark(MarkArgs),
     /// Say what this kernel, user and target allow, each line with its cure
     Doctor(DoctorArgs),
 }
@@ -128,6 +132,9 @@ pub struct TraceArgs {
     /// benchmarks compare with
     #[arg(long, hide = true)]
     pub entry_probes: bool,
+
+    #[command(flatten)]
+    pub cycles: CyclesArgs,
 
     /// Command to launch and trace
     #[arg(last = true, value_name = "COMMAND")]

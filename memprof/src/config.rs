@@ -9,8 +9,10 @@ use std::{
 use anyhow::Result;
 use memprof_common::sampling::MAX_MEAN;
 
+mod cycles;
 mod offline;
-pub use offline::{DiffConfig, ReportConfig};
+pub use cycles::CyclesConfig;
+pub use offline::{DiffConfig, MarkConfig, ReportConfig};
 
 use crate::{
     bad_input,
@@ -64,6 +66,8 @@ pub struct TraceConfig {
     pub max_overhead: Option<f64>,
     /// Probe entries and returns alone.
     pub entry_probes: bool,
+    /// What is done again and again meanwhile.
+    pub cycles: Option<CyclesConfig>,
 }
 
 /// Whom to trace.
@@ -107,7 +111,8 @@ impl TraceConfig {
     ///
     /// # Errors
     /// The first one that makes no sense, as bad input.
-    pub fn new(args: TraceArgs) -> Result<Self> {
+    pub fn new(mut args: TraceArgs) -> Result<Self> {
+        let cycles = CyclesConfig::new(&args.cycles, !args.pid.is_empty(), &mut args.command)?;
         let launched = !args.command.is_empty();
         let target = target(args.pid, args.command, args.user)?;
         let children = if args.children || (launched && !args.no_children) {
@@ -171,6 +176,7 @@ impl TraceConfig {
             sample_bytes: args.sample_bytes.as_deref().map(sample_bytes).transpose()?,
             max_overhead: args.max_overhead.as_deref().map(share).transpose()?,
             entry_probes: args.entry_probes,
+            cycles,
         })
     }
 }

@@ -4,12 +4,14 @@
 //! - `pipeline/space.rs`: one address space: members, live table, sites
 //! - `pipeline/resizes.rs`: the old blocks of `realloc`s that may still fail
 //! - `pipeline/snapshot.rs`: what a report is made of
+//! - `pipeline/windows.rs`: what was left between marks
 //! - `pipeline/judged.rs`: what is said of growth, by site and of the whole
 
 mod judged;
 mod resizes;
 mod snapshot;
 mod space;
+mod windows;
 
 use std::collections::VecDeque;
 
@@ -27,6 +29,7 @@ pub use judged::Judged;
 use resizes::Resizes;
 pub use snapshot::{ProcessTotals, ShownFilter, SiteSnapshot, Snapshot};
 use space::Space;
+pub use windows::{Cell, Windows};
 
 /// The most live blocks over all spaces: about 3 GiB. A forked child's copies count, though they
 /// take memory only as far as parent and child come to differ.
@@ -313,6 +316,12 @@ impl Pipeline {
         let mut snapshot = snapshot::take(&self.spaces, now, filter);
         snapshot.merge_twins(&self.stacks);
         snapshot
+    }
+
+    /// Divides what is outstanding by the times of `marks`, which must not decrease. The snapshot is
+    /// of the same moment.
+    pub fn windows(&self, marks: &[Nanoseconds], snapshot: &Snapshot) -> Windows {
+        windows::take(&self.spaces, marks, snapshot)
     }
 
     /// The index of a space that an event named.

@@ -55,3 +55,15 @@ pub struct DiffArgs {
     #[arg(long, short, value_name = "FILE", default_value = "-")]
     pub output: OsString,
 }
+
+/// Arguments of `memprof mark`.
+#[derive(Debug, Args)]
+pub struct MarkArgs {
+    /// Name of the point
+    #[arg(value_name = "LABEL")]
+    pub label: String,
+
+    /// The memprof whose trace it is, if several run
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<String>,
+}

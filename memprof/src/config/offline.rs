@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{Destination, Sort, destination, sort, top};
+use super::{Destination, Sort, destination, pid, sort, top};
 use crate::{
     bad_input,
-    cli::{DiffArgs, ReportArgs},
+    cli::{DiffArgs, MarkArgs, ReportArgs},
+    control::check_label,
     export::Format,
+    identity::Pid,
 };
 
 /// A validated `memprof report`.
@@ -79,6 +81,29 @@ impl DiffConfig {
             sort: sort(&args.sort)?,
             format: format(&args.format)?,
             output: destination(args.output),
+        })
+    }
+}
+
+/// A validated `memprof mark`.
+#[derive(Debug)]
+pub struct MarkConfig {
+    /// Name of the point.
+    pub label: String,
+    /// The memprof whose trace it is; `None`: the only one.
+    pub trace: Option<Pid>,
+}
+
+impl MarkConfig {
+    /// Validates the arguments.
+    ///
+    /// # Errors
+    /// The first one that makes no sense, as bad input.
+    pub fn new(args: &MarkArgs) -> Result<Self> {
+        let label = check_label(&args.label).map_err(|why| bad_input!("LABEL: {why}"))?;
+        Ok(Self {
+            label: label.to_owned(),
+            trace: args.pid.as_deref().map(pid).transpose()?,
         })
     }
 }

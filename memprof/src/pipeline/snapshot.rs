@@ -71,6 +71,8 @@ pub struct Snapshot {
     pub at: Nanoseconds,
     /// Every site that ever had a block, by space and site.
     pub sites: Vec<SiteSnapshot>,
+    /// Sites that another one stands for.
+    twins: HashMap<(SpaceId, u32), u32>,
 }
 
 impl Snapshot {
@@ -91,7 +93,11 @@ impl Snapshot {
                 continue;
             };
             match first.entry((site.space, id)) {
-                Entry::Occupied(index) => merged[*index.get()].add(site),
+                Entry::Occupied(index) => {
+                    let first = &mut merged[*index.get()];
+                    first.add(site);
+                    self.twins.insert((site.space, site.site), first.site);
+                }
                 Entry::Vacant(place) => {
                     place.insert(merged.len());
                     merged.push(*site);
@@ -99,6 +105,11 @@ impl Snapshot {
             }
         }
         self.sites = merged;
+    }
+
+    /// The site that stands for this one: itself, or a twin.
+    pub fn representative(&self, space: SpaceId, site: u32) -> u32 {
+        self.twins.get(&(space, site)).copied().unwrap_or(site)
     }
 
     /// A site, if it is in this snapshot.
@@ -209,5 +220,9 @@ pub(super) fn take(spaces: &[Space], now: Nanoseconds, filter: &ShownFilter) -> 
         }
     }
     sites.sort_unstable_by_key(|site| (site.space, site.site));
-    Snapshot { at: now, sites }
+    Snapshot {
+        at: now,
+        sites,
+        twins: HashMap::new(),
+    }
 }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    LeakDetection, Mark, ProcessTotals, Quality, Summary, Target, TimelinePoint, TopAllocator,
-    Window,
+    Cycles, LeakDetection, Mark, ProcessTotals, Quality, Summary, Target, TimelinePoint,
+    TopAllocator, Window,
 };
 
 /// A run's report; its JSON is `memprof/report/v1`.
@@ -36,6 +36,9 @@ pub struct Report {
     pub marks: Vec<Mark>,
     /// What was left between them.
     pub windows: Vec<Window>,
+    /// What each cycle left (`--cycles`).
+    #[serde(default)]
+    pub cycles: Option<Cycles>,
     /// The course of the totals.
     pub timeline: Vec<TimelinePoint>,
     /// How far all this can be trusted.

@@ -6,6 +6,8 @@ use memprof_common::counters::{Counter, Counters};
 
 use super::{
     collector::{Followed, State},
+    cycles::Cycles,
+    left::{self, Left},
     notes,
 };
 use crate::{
@@ -46,6 +48,10 @@ pub struct Choice<'a> {
     pub sort: Sort,
     /// How many of them.
     pub top: usize,
+    /// What was left between marks too.
+    pub windows: bool,
+    /// What was done again and again.
+    pub cycles: Option<&'a Cycles>,
 }
 
 /// What a report needs from the collector, copied out of the lock.
@@ -64,6 +70,8 @@ pub struct Extract {
     pub processes: Vec<Followed>,
     /// Totals by process, where there is more than one.
     pub by_process: Vec<ProcessTotals>,
+    /// What was left between marks, and by cycles.
+    pub left: Left,
     /// How far it can be trusted, without what only the session knows.
     pub quality: Quality,
 }
@@ -76,8 +84,12 @@ pub fn extract(
     choice: Choice<'_>,
     context: &Context,
 ) -> Extract {
-    let Choice { filter, sort, top } = choice;
-    let mut sites = state.pipeline.snapshot(now, filter).sites;
+    let Choice {
+        filter, sort, top, ..
+    } = choice;
+    let mut snapshot = state.pipeline.snapshot(now, filter);
+    let between = left::between(state, &snapshot, choice);
+    let mut sites = std::mem::take(&mut snapshot.sites);
     let mut uncertainty = Uncertainty::default();
     for site in &sites {
         uncertainty.join(&site.uncertainty);
@@ -92,22 +104,22 @@ pub fn extract(
     });
     sites.truncate(top);
     let judged = state.pipeline.judge(now, context);
-    let sites = sites
-        .into_iter()
-        .map(|site| {
-            let places = site.stack.and_then(|stack| state.places.get(&stack));
-            ShownSite {
-                site,
-                places: places.cloned().unwrap_or_default(),
-                judgement: state.pipeline.judgement(&judged, &site, now, context),
-            }
-        })
-        .collect();
+    let show = |site: SiteSnapshot| {
+        let places = site.stack.and_then(|stack| state.places.get(&stack));
+        ShownSite {
+            site,
+            places: places.cloned().unwrap_or_default(),
+            judgement: state.pipeline.judgement(&judged, &site, now, context),
+        }
+    };
+    let left = between.shown(&show);
+    let sites = sites.into_iter().map(&show).collect();
     Extract {
         summary: state.pipeline.summary(),
         uncertainty,
-        whole: judged.whole,
+        left,
         sites,
+        whole: judged.whole,
         modules: state.code.modules().clone(),
         processes: state.processes.clone(),
         by_process: by_process(state),
@@ -205,25 +217,26 @@ fn quality(state: &State, counters: &Counters) -> Quality {
 
 /// Names the frames of the shown paths, innermost first, and the one to go and fix.
 pub fn name(
-    extract: &Extract,
+    sites: &[ShownSite],
+    modules: &Modules,
     symbols: &mut Symbols,
     skips: &Skips,
     now: Nanoseconds,
     elapsed_seconds: f64,
 ) -> Vec<TopAllocator> {
     (1..)
-        .zip(&extract.sites)
+        .zip(sites)
         .map(|(rank, shown)| {
             let ShownSite {
                 site, judgement, ..
             } = shown;
-            let frames = symbols.symbolize(&extract.modules, &shown.places);
+            let frames = symbols.symbolize(modules, &shown.places);
             let guilty = guilty_frame(&frames, skips).map(|index| &frames[index]);
             let stack: Vec<Frame> = frames
                 .iter()
-                .map(|frame| report_frame(frame, &extract.modules))
+                .map(|frame| report_frame(frame, modules))
                 .collect();
-            let guilty = guilty.map(|frame| report_frame(frame, &extract.modules));
+            let guilty = guilty.map(|frame| report_frame(frame, modules));
             let guilty = guilty.unwrap_or_default();
             let totals = &site.totals;
             TopAllocator {

@@ -23,6 +23,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::{
     code_maps::CodeMaps,
     copies::{Copies, Job},
+    marks::Marks,
 };
 use crate::{
     events::{
@@ -78,6 +79,8 @@ pub struct State {
     pub undecodable: u64,
     /// Who unwinds copied stacks.
     pub copies: Copies,
+    /// Named points.
+    pub marks: Marks,
     living: HashSet<Pid>,
     notices: UnboundedSender<Notice>,
 }
@@ -98,6 +101,7 @@ impl State {
             processes: Vec::new(),
             undecodable: 0,
             copies,
+            marks: Marks::default(),
             living: HashSet::new(),
             notices,
         }

@@ -3,8 +3,13 @@
 mod assemble;
 mod collector;
 mod code_maps;
+mod control;
 mod copies;
 mod cost;
+mod cycles;
+mod left;
+mod left_report;
+mod marks;
 mod notes;
 pub mod output;
 mod restraint;
@@ -22,6 +27,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use self::{
     code_maps::CodeMaps,
     collector::{Collector, State, monotonic},
+    control::Control,
     copies::Copies,
     cost::Cost,
     output::Output,
@@ -76,12 +82,20 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     )?;
     let cost = Cost::begin(tracer.side());
     tracer.side().open_gate()?;
+    let control = match Control::open(collector.shared(), start, config.quiet) {
+        Ok(control) => Some(control),
+        Err(error) => {
+            eprintln!("memprof: no control socket ({error}): only SIGUSR1 sets marks");
+            None
+        }
+    };
     let mut run = Run::new(config, tracer, collector, (cost, restraint), output, start);
     run.release(targets)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
     let ended = runtime.block_on(run.until_end(heard, signals));
+    drop(control);
     run.finish(ended)
 }
 

@@ -22,12 +22,15 @@ use tokio::{
 };
 
 use super::{
-    assemble::{self, Choice, Extract},
+    assemble::{self, Choice, Extract, ShownSite},
     collector::{Collector, Notice, Shared, monotonic},
+    control::set_mark,
     cost::Cost,
-    is_closed_pipe,
+    cycles::{Cycles, PEACE},
+    is_closed_pipe, left_report,
     output::Output,
     restraint::{self, Restraint},
+    signals::Told,
     targets::{Targets, Tracer},
     weight::{Resident, Timeline},
 };
@@ -57,6 +60,8 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// The share of events that may be lost before nothing is judged.
 const TOLERATED_LOSSES: f64 = 0.001;
+/// Time between two looks at how far a cycle's command is.
+const TURN_PERIOD: Duration = Duration::from_millis(5);
 /// Targets whose limits are looked at.
 const MOST_LIMITS: usize = 16;
 
@@ -69,6 +74,10 @@ pub(super) enum Ended {
     TimeIsUp,
     /// Every followed process has ended.
     NobodyLeft,
+    /// All cycles are over.
+    CyclesDone,
+    /// The command of a cycle can't be run.
+    CannotAct(anyhow::Error),
     /// The report can't be written any more.
     Unwritable(io::Error),
 }
@@ -95,6 +104,9 @@ pub(super) struct Run {
     command_pid: Option<Pid>,
     notes: Vec<String>,
     limit: Option<MemoryLimit>,
+    cycles: Option<Cycles>,
+    /// When the launched command was let run.
+    released_at: Instant,
 }
 
 impl Run {
@@ -127,7 +139,13 @@ impl Run {
             command_pid: None,
             notes: Vec::new(),
             limit: None,
+            cycles: None,
+            released_at: Instant::now(),
         };
+        if let Some(cycles) = &run.config.cycles {
+            let (cycles, output) = (cycles.clone(), &run.config.output);
+            run.cycles = Some(Cycles::begin(cycles, output, &run.shared));
+        }
         run.look();
         run
     }
@@ -135,6 +153,10 @@ impl Run {
     /// Lets a held command run.
     pub(super) fn release(&mut self, targets: Targets) -> Result<()> {
         if let Some(held) = targets.held {
+            if self.cycles.is_some() {
+                // What is allocated from now on is of the next cycle.
+                std::thread::sleep(PEACE);
+            }
             if held.constructors_ran {
                 self.notes.push(
                     "allocations that libraries made before the program's start are missing".into(),
@@ -142,6 +164,8 @@ impl Run {
             }
             self.command_pid = Some(held.pid());
             self.command = Some(held.release()?);
+            self.command_status = None;
+            self.released_at = Instant::now();
         }
         Ok(())
     }
@@ -150,13 +174,15 @@ impl Run {
     pub(super) async fn until_end(
         &mut self,
         mut notices: UnboundedReceiver<Notice>,
-        mut signals: UnboundedReceiver<Signal>,
+        mut signals: UnboundedReceiver<Told>,
     ) -> Ended {
         let mut reports = interval(self.config.interval);
         reports.set_missed_tick_behavior(MissedTickBehavior::Skip);
         reports.reset();
         let mut looks = interval(LOOK_PERIOD);
         looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut turns = interval(TURN_PERIOD);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let deadline = self
             .config
             .duration
@@ -164,17 +190,37 @@ impl Run {
         loop {
             tokio::select! {
                 biased;
-                Some(signal) = signals.recv() => {
-                    self.await_command(signal, &mut notices).await;
-                    return Ended::Told;
-                }
+                Some(told) = signals.recv() => match told {
+                    Told::End(signal) => {
+                        self.await_command(signal, &mut notices).await;
+                        return Ended::Told;
+                    }
+                    Told::Mark(at) => {
+                        let quiet = self.config.quiet;
+                        let label = |number| format!("mark {number}");
+                        // One too many is counted, and in the report.
+                        let _ = set_mark(&self.shared, at, self.start, quiet, label);
+                    }
+                },
                 () = async { sleep_until(deadline.unwrap_or_else(Instant::now)).await },
                     if deadline.is_some() => return Ended::TimeIsUp,
                 Some(notice) = notices.recv() => match notice {
                     // A process that is gone again needs no probes.
                     Notice::Executed(pid) => drop(self.tracer.look_at(pid)),
-                    Notice::AllEnded => return Ended::NobodyLeft,
+                    Notice::AllEnded => match self.launch_again() {
+                        Ok(true) => {}
+                        Ok(false) => return Ended::NobodyLeft,
+                        Err(error) => return Ended::CannotAct(error),
+                    },
                 },
+                _ = turns.tick(), if self.cycles.is_some() => {
+                    if let Err(error) = self.take_turn() {
+                        return Ended::CannotAct(error);
+                    }
+                    if self.cycles.as_ref().is_some_and(Cycles::are_done) {
+                        return Ended::CyclesDone;
+                    }
+                }
                 _ = looks.tick() => {
                     self.look();
                     if self.all_gone() {
@@ -188,6 +234,45 @@ impl Run {
                 }
             }
         }
+    }
+
+    /// Goes on with the action of the cycles.
+    fn take_turn(&mut self) -> Result<()> {
+        match &mut self.cycles {
+            Some(cycles) => cycles.turn(&self.shared, self.start, self.config.quiet),
+            None => Ok(()),
+        }
+    }
+
+    /// The launched command has ended: if that was a cycle and there are more, launches it again.
+    /// Whether it did.
+    fn launch_again(&mut self) -> Result<bool> {
+        if !self
+            .config
+            .cycles
+            .as_ref()
+            .is_some_and(|cycles| cycles.launches)
+        {
+            return Ok(false);
+        }
+        let took = self.released_at.elapsed();
+        self.note_final_status(&Ended::NobodyLeft);
+        let status = self.command_status.map(|(_, status)| status);
+        if let Some(cycles) = &mut self.cycles {
+            cycles.end_one(took, status, &self.shared, self.start, self.config.quiet);
+            if cycles.are_done() {
+                return Ok(false);
+            }
+        }
+        let mut targets = Targets::prepare(&self.config)?;
+        self.tracer.follow(&targets)?;
+        {
+            let mut state = self.shared.lock();
+            self.tracer.introduce(&mut targets, &mut state);
+            state.code.tables().settle();
+        }
+        self.release(targets)?;
+        Ok(true)
     }
 
     /// Ctrl-C reaches a launched command too: its end is part of the report.
@@ -317,13 +402,14 @@ impl Run {
             self.timeline.push(point);
             return Ok(());
         }
-        let report = self.report().map_err(io::Error::other)?;
+        let windows = self.config.format.is_whole_by_line();
+        let report = self.report(windows).map_err(io::Error::other)?;
         let exporter = &mut self.exporter;
         self.output.write(|out| exporter.interval(&report, out))
     }
 
-    /// Everything so far, as a report.
-    fn report(&mut self) -> Result<Report> {
+    /// Everything so far, as a report; what was left between marks only on demand.
+    fn report(&mut self, windows: bool) -> Result<Report> {
         let counters = self.tracer.counters()?;
         let top = if self.config.format.wants_every_stack() {
             usize::MAX
@@ -331,12 +417,14 @@ impl Run {
             self.config.top
         };
         let now = monotonic();
-        let extract = {
+        let mut extract = {
             let state = self.shared.lock();
             let choice = Choice {
                 filter: &self.config.filter,
                 sort: self.config.sort,
                 top,
+                windows,
+                cycles: self.cycles.as_ref(),
             };
             let context = self.context(&counters, state.pipeline.ticks());
             assemble::extract(&state, &counters, now, choice, &context)
@@ -345,12 +433,22 @@ impl Run {
         let elapsed = seconds_since(self.start, now);
         self.timeline
             .push(point(elapsed, &extract.summary, self.resident));
-        let top_allocators = assemble::name(&extract, &mut self.symbols, &self.skips, now, elapsed);
+        let (symbols, skips) = (&mut self.symbols, &self.skips);
+        let mut name = |sites: &[ShownSite]| {
+            assemble::name(sites, &extract.modules, symbols, skips, now, elapsed)
+        };
+        let top_allocators = name(&extract.sites);
+        let between_marks = left_report::windows(&extract.left, &mut name);
+        let loses = extract.quality.lost.free > 0;
+        let by_cycle = extract.left.cycles.take().zip(self.cycles.as_ref());
+        let by_cycle = by_cycle
+            .map(|(left, run)| left_report::cycles(run, left, self.start, loses, &mut name));
         let mut quality = extract.quality.clone();
         assemble::count_frames(&top_allocators, &mut quality);
         quality.coverage = self.tracer.probed().flat_map(assemble::coverage).collect();
         quality.notes.extend(self.notes());
         quality.notes.extend(nameless);
+        quality.notes.append(&mut extract.left.notes);
         if let Some(taken) = self.cost.estimate(self.tracer.side()) {
             quality.overhead.estimated_target_seconds = Some(taken.seconds);
             quality.overhead.estimated_target_seconds_error = Some(taken.error_seconds);
@@ -380,8 +478,9 @@ impl Run {
             leak_detection: self.leak_detection(&extract),
             top_allocators,
             processes: extract.by_process,
-            marks: Vec::new(),
-            windows: Vec::new(),
+            marks: left_report::marks(&self.shared.lock().marks, self.start),
+            windows: between_marks,
+            cycles: by_cycle,
             timeline: self.timeline.points().to_vec(),
             quality,
         })
@@ -463,10 +562,12 @@ impl Run {
     }
 
     fn final_report(&mut self, ended: Ended) -> Result<()> {
-        if let Ended::Unwritable(error) = ended {
-            return Err(error).context("cannot write the report");
+        match ended {
+            Ended::Unwritable(error) => return Err(error).context("cannot write the report"),
+            Ended::CannotAct(error) => return Err(error),
+            _ => {}
         }
-        let report = self.report()?;
+        let report = self.report(true)?;
         let exporter = &mut self.exporter;
         let written = self.output.write(|out| exporter.finish(&report, out));
         match written.and_then(|()| self.output.finish()) {

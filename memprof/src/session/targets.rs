@@ -111,6 +111,7 @@ impl Tracer {
     /// # Errors
     /// Bad input if one of them has no allocator that memprof knows.
     pub fn follow(&mut self, targets: &Targets) -> Result<()> {
+        self.spaces.clear();
         for facts in &targets.processes {
             self.spaces
                 .push(self.side.follow(facts.pid, self.children)?);

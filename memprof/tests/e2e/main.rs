@@ -15,6 +15,7 @@ mod exact;
 mod formats;
 mod inner_probes;
 mod mappings;
+mod marks;
 mod names;
 mod other_files;
 mod overhead;

@@ -192,6 +192,7 @@ pub(crate) fn report() -> Report {
         processes: Vec::new(),
         marks: Vec::new(),
         windows: Vec::new(),
+        cycles: None,
         timeline: vec![TimelinePoint {
             at_seconds: 5.0,
             outstanding_bytes: 1_000_000,

@@ -3,6 +3,7 @@
 
 mod allocator;
 mod changes;
+mod cycles;
 mod figures;
 mod fit;
 mod header;
@@ -73,6 +74,7 @@ impl Exporter for Text {
             report,
             self.history.basis(report.duration_seconds),
         )?;
+        cycles::write(&mut page, report)?;
         sections::write_windows(&mut page, report)?;
         trust::write(&mut page, report)
     }

@@ -12,6 +12,8 @@ use crate::units::{format_count, format_share, format_size};
 
 /// Processes that are listed.
 const LISTED_PROCESSES: usize = 10;
+/// Windows between marks that are listed.
+const LISTED_WINDOWS: usize = 20;
 /// The room for their names: the kernel keeps 15 bytes of a name.
 const NAME_COLUMNS: usize = 15;
 
@@ -54,17 +56,31 @@ pub(super) fn write_processes(page: &mut Page<'_>, report: &Report) -> io::Resul
     page.blank()
 }
 
-/// What was left between marks.
+/// What was left between marks; cycles have their own section, whose marks these are.
 pub(super) fn write_windows(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
-    if report.windows.is_empty() {
+    if report.windows.is_empty() || report.cycles.is_some() {
         return Ok(());
     }
     page.text("Left between marks", Paint::Strong)?;
     page.blank()?;
-    for window in &report.windows {
+    let listed = listed(&report.windows);
+    for window in &listed {
         write_window(page, report, window)?;
     }
+    if listed.len() < report.windows.len() {
+        let more = format_count((report.windows.len() - listed.len()) as u64);
+        page.text(&format!("  and {more} more that left less"), Paint::Faint)?;
+    }
     page.blank()
+}
+
+/// The windows that left most, in the order of time.
+fn listed(windows: &[Window]) -> Vec<&Window> {
+    let mut order: Vec<usize> = (0..windows.len()).collect();
+    order.sort_by_key(|index| std::cmp::Reverse(windows[*index].left_bytes));
+    order.truncate(LISTED_WINDOWS);
+    order.sort_unstable();
+    order.into_iter().map(|index| &windows[index]).collect()
 }
 
 fn write_window(page: &mut Page<'_>, report: &Report, window: &Window) -> io::Result<()> {
