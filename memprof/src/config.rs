@@ -113,6 +113,12 @@ impl TraceConfig {
     /// The first one that makes no sense, as bad input.
     pub fn new(mut args: TraceArgs) -> Result<Self> {
         let cycles = CyclesConfig::new(&args.cycles, !args.pid.is_empty(), &mut args.command)?;
+        if args.no_children && cycles.as_ref().is_some_and(|cycles| cycles.launches) {
+            return Err(bad_input!(
+                "--no-children does not go with a command that --cycles launches anew each time: \
+                 leave it out"
+            ));
+        }
         let launched = !args.command.is_empty();
         let target = target(args.pid, args.command, args.user)?;
         let children = if args.children || (launched && !args.no_children) {

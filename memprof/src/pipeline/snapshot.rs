@@ -52,7 +52,8 @@ pub struct SiteSnapshot {
 }
 
 impl SiteSnapshot {
-    fn add(&mut self, other: &Self) {
+    /// Adds what another site holds: of the same call path, as far as is known.
+    pub fn add(&mut self, other: &Self) {
         self.totals.add(&other.totals);
         self.shown_bytes += other.shown_bytes;
         self.shown_count += other.shown_count;

@@ -1,15 +1,18 @@
 //! What was left between marks, and by each cycle: from the pipeline's windows to what a report
 //! shows, copied out of the lock before it is named.
 
+use std::collections::{HashMap, hash_map::Entry};
+
 use super::{
     assemble::{Choice, ShownSite},
     collector::State,
 };
 use crate::{
     cycles::{self, PathPerCycle, PerCycle},
-    identity::Nanoseconds,
+    identity::{Nanoseconds, SpaceId},
     pipeline::{Cell, SiteSnapshot, Snapshot},
     stacks::weight::Amount,
+    target::modules::ModuleIndex,
 };
 
 /// Call paths of all windows together; of each at least one.
@@ -83,7 +86,10 @@ pub fn between(state: &State, snapshot: &Snapshot, choice: Choice<'_>) -> Left<S
             sites: own
                 .iter()
                 .take(rows)
-                .filter_map(|cell| site_of(snapshot, cell, cell.left))
+                .filter_map(|cell| {
+                    let site = snapshot.find(cell.space, cell.site)?;
+                    Some(showing(site, cell.left))
+                })
                 .collect(),
         });
     }
@@ -133,20 +139,40 @@ fn by_cycles(
         .filter(|cell| (warm_up + 1..=done.len()).contains(&cell.window))
         .collect();
     cells.sort_by_key(|cell| (cell.space, cell.site));
-    let mut paths: Vec<(PathPerCycle, SiteSnapshot)> = cells
-        .chunk_by(|one, other| (one.space, one.site) == (other.space, other.site))
-        .filter_map(|cells| {
-            let mut amounts = vec![Amount::default(); steady];
-            for cell in cells {
-                amounts[cell.window - 1 - warm_up] = cell.left;
+    // Each cycle may have had processes of its own: the same call path in all is one.
+    let mut paths: HashMap<PathKey, (Vec<Amount>, SiteSnapshot)> = HashMap::new();
+    for cells in cells.chunk_by(|one, other| (one.space, one.site) == (other.space, other.site)) {
+        let Some(site) = cells
+            .first()
+            .and_then(|cell| snapshot.find(cell.space, cell.site))
+        else {
+            continue;
+        };
+        let amounts = match paths.entry(key_of(state, site)) {
+            Entry::Vacant(place) => &mut place.insert((vec![Amount::default(); steady], *site)).0,
+            Entry::Occupied(there) => {
+                let (amounts, sum) = there.into_mut();
+                sum.add(site);
+                amounts
             }
+        };
+        for cell in cells {
+            let amount = &mut amounts[cell.window - 1 - warm_up];
+            amount.bytes = amount.bytes.saturating_add(cell.left.bytes);
+            amount.count = amount.count.saturating_add(cell.left.count);
+        }
+    }
+    let mut paths: Vec<(PathPerCycle, SiteSnapshot)> = paths
+        .into_values()
+        .map(|(amounts, site)| {
             let path = cycles::per_path(&amounts);
-            Some((path, site_of(snapshot, cells.first()?, path.total)?))
+            (path, showing(&site, path.total))
         })
         .collect();
-    paths.sort_by_key(|(path, _)| {
+    paths.sort_by_key(|(path, site)| {
         let leaks = path.leaks == Some(true);
-        std::cmp::Reverse((leaks, path.total.bytes, path.total.count))
+        let most = std::cmp::Reverse((leaks, path.total.bytes, path.total.count));
+        (most, site.space, site.site)
     });
     let leaks = (steady >= cycles::MIN_STEADY)
         .then(|| paths.iter().any(|(path, _)| path.leaks == Some(true)));
@@ -159,14 +185,34 @@ fn by_cycles(
     })
 }
 
-/// The site of a cell, which shows what was left there.
-fn site_of(snapshot: &Snapshot, cell: &Cell, left: Amount) -> Option<SiteSnapshot> {
-    let site = snapshot.find(cell.space, cell.site)?;
-    Some(SiteSnapshot {
+/// What is the same of a call path in all processes that run the same files.
+#[derive(PartialEq, Eq, Hash)]
+enum PathKey {
+    /// Files and offsets in them, else addresses.
+    Places(Vec<(Option<ModuleIndex>, u64)>),
+    /// Its frames are not known.
+    Site(SpaceId, u32),
+}
+
+fn key_of(state: &State, site: &SiteSnapshot) -> PathKey {
+    let places = site.stack.and_then(|stack| state.places.get(&stack));
+    let Some(places) = places else {
+        return PathKey::Site(site.space, site.site);
+    };
+    let places = places.iter().map(|frame| match frame.in_file() {
+        Some((module, offset)) => (Some(module), offset),
+        None => (None, frame.pc),
+    });
+    PathKey::Places(places.collect())
+}
+
+/// The site, which shows what was left there.
+fn showing(site: &SiteSnapshot, left: Amount) -> SiteSnapshot {
+    SiteSnapshot {
         shown_bytes: left.bytes,
         shown_count: left.count,
         ..*site
-    })
+    }
 }
 
 impl Left<SiteSnapshot> {

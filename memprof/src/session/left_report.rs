@@ -59,7 +59,8 @@ pub fn cycles(
     let failed = run
         .done()
         .iter()
-        .filter(|done| done.status.is_some_and(|status| !status.success()));
+        .filter(|done| done.status.is_some_and(|status| !status.success()))
+        .count();
     let cycles = (1..)
         .zip(run.done())
         .zip(&left.left)
@@ -75,7 +76,7 @@ pub fn cycles(
             outstanding_bytes: done.outstanding.bytes,
             outstanding_count: done.outstanding.count,
         });
-    let (leaks, reasons) = judge(kind, &left, loses);
+    let (leaks, reasons) = judge(kind, &left, failed == run.done().len(), loses);
     let grows = kind == CycleKind::Action;
     let (paths, sites): (Vec<_>, Vec<_>) = left.paths.into_iter().unzip();
     report::Cycles {
@@ -87,7 +88,7 @@ pub fn cycles(
             .collect(),
         requested: config.count,
         completed: run.done().len() as u32,
-        failed: failed.count() as u32,
+        failed: failed as u32,
         warm_up: config.warm_up,
         left_bytes_per_cycle: left.all.left_bytes,
         left_count_per_cycle: left.all.left_count,
@@ -115,10 +116,15 @@ pub fn cycles(
 fn judge(
     kind: CycleKind,
     left: &LeftByCycles<ShownSite>,
+    failed_all: bool,
     loses: bool,
 ) -> (Option<bool>, Vec<String>) {
     if kind == CycleKind::Launch {
         let reason = "each cycle is a process of its own: what it held is gone with it";
+        return (None, vec![reason.to_owned()]);
+    }
+    if failed_all {
+        let reason = "every command failed: look at what it says, and at its exit status";
         return (None, vec![reason.to_owned()]);
     }
     if loses {
@@ -136,9 +142,12 @@ fn judge(
     let per_cycle: f64 = leaking.clone().map(|(path, _)| path.left_bytes).sum();
     let reason = if leaks {
         format!(
-            "nearly every cycle left blocks at the same {} call paths, {} a cycle; a store that \
-             is not full yet looks the same: more cycles tell",
-            leaking.count(),
+            "nearly every cycle left blocks at the same {}, {} a cycle; a store that is not full \
+             yet looks the same: more cycles tell",
+            match leaking.count() {
+                1 => "call path".to_owned(),
+                paths => format!("{paths} call paths"),
+            },
             format_size(per_cycle.max(0.0) as u64)
         )
     } else {

@@ -289,7 +289,7 @@ fn a_launched_program_is_run_again_and_again_and_each_run_is_told_apart() {
     let Some(stage) = Stage::with_bpf("cycles_launch") else {
         return;
     };
-    let more = ["--cycles", "5", "--no-children"];
+    let more = ["--cycles", "5"];
     let mut trace = Trace::launch(&stage, "grows", &["leak", "1"], &more);
     let report = trace.finish();
     report.assert_nothing_lost();
@@ -302,6 +302,11 @@ fn a_launched_program_is_run_again_and_again_and_each_run_is_told_apart() {
         assert_eq!(cycle["exit_status"], 0, "{cycle}");
     }
     assert_eq!(report.number("/summary/outstanding_count"), 125);
+    // One call path, though each run had an address space of its own.
+    let leak = path(&report, "leak_one").expect("what each run held");
+    assert_eq!(leak["left_count_per_cycle"], 25.0);
+    assert_eq!(leak["cycles"], 4);
+    assert_eq!(leak["allocator"]["outstanding_count"], 100);
 }
 
 #[test]
@@ -315,6 +320,10 @@ fn cycles_that_make_no_sense_are_refused() {
             "from 0 to 5",
         ),
         (&["--cycles-warm-up", "1", "--", "true"], "--cycles"),
+        (
+            &["--cycles", "9", "--no-children", "--", "true"],
+            "leave it out",
+        ),
     ] {
         let mut command = Command::new(MEMPROF);
         command.arg("trace").args(arguments).stdin(Stdio::null());

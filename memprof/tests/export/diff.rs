@@ -267,6 +267,17 @@ fn absurd(report: &mut Report, huge: f64) {
     for window in &mut report.windows {
         window.left_bytes = u64::MAX;
     }
+    let mut cycles = sample::cycled().cycles.unwrap();
+    cycles.warm_up = u32::MAX;
+    cycles.left_bytes_per_cycle = Some(huge);
+    cycles.left_count_per_cycle = Some(huge);
+    cycles.growth_bytes_per_cycle = Some(huge);
+    cycles.growth_bytes_per_cycle_ci95 = Some([huge, huge]);
+    for path in &mut cycles.top_allocators {
+        path.left_bytes_per_cycle = huge;
+        path.left_count_per_cycle = huge;
+    }
+    report.cycles = Some(cycles);
     report.quality.lost.free = u64::MAX;
     report.quality.overhead.estimated_target_seconds = Some(huge);
     report.quality.overhead.estimated_target_seconds_error = Some(huge);

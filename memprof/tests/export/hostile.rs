@@ -44,6 +44,13 @@ fn hostile_report() -> Report {
     report.windows[0].from = text();
     report.windows[0].top_allocators = report.top_allocators.clone();
     report.marks[0].label = text();
+    let mut cycles = sample::cycled().cycles.unwrap();
+    cycles.command = vec![text()];
+    cycles.reasons = vec![text()];
+    for path in &mut cycles.top_allocators {
+        path.allocator = report.top_allocators[0].clone();
+    }
+    report.cycles = Some(cycles);
     for coverage in &mut report.quality.coverage {
         coverage.module = text();
         coverage.allocator = text();
@@ -71,6 +78,12 @@ fn no_format_lets_hostile_names_reach_the_terminal() {
         let written = export("text", plain(width), &[&report], &report);
         assert_harmless("text", &written);
     }
+    // With cycles, windows have no section.
+    let windows = Report {
+        cycles: None,
+        ..report.clone()
+    };
+    assert_harmless("text", &export("text", plain(100), &[], &windows));
     for format in ["folded", "json", "jsonl"] {
         let intervals: &[&Report] = if format == "jsonl" { &[&report] } else { &[] };
         assert_harmless(format, &export(format, plain(80), intervals, &report));

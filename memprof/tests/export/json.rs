@@ -99,6 +99,31 @@ const FIELDS: &[&str] = &[
     "windows[].left_bytes",
     "windows[].left_count",
     "windows[].top_allocators[]",
+    "cycles.kind",
+    "cycles.command[]",
+    "cycles.requested",
+    "cycles.completed",
+    "cycles.failed",
+    "cycles.warm_up",
+    "cycles.left_bytes_per_cycle",
+    "cycles.left_count_per_cycle",
+    "cycles.growth_bytes_per_cycle",
+    "cycles.growth_bytes_per_cycle_ci95[]",
+    "cycles.leaks",
+    "cycles.reasons[]",
+    "cycles.cycles[].number",
+    "cycles.cycles[].at_seconds",
+    "cycles.cycles[].command_seconds",
+    "cycles.cycles[].exit_status",
+    "cycles.cycles[].left_bytes",
+    "cycles.cycles[].left_count",
+    "cycles.cycles[].outstanding_bytes",
+    "cycles.cycles[].outstanding_count",
+    "cycles.top_allocators[].left_bytes_per_cycle",
+    "cycles.top_allocators[].left_count_per_cycle",
+    "cycles.top_allocators[].cycles",
+    "cycles.top_allocators[].leaks",
+    "cycles.top_allocators[].allocator",
     "timeline[].at_seconds",
     "timeline[].outstanding_bytes",
     "timeline[].outstanding_count",
@@ -140,6 +165,8 @@ const FIELDS: &[&str] = &[
 /// The paths of all leaves of `value`, of a list its first element's.
 fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
     match value {
+        // As those of the report.
+        _ if path == "cycles.top_allocators[].allocator" => found.push(path.to_owned()),
         Value::Object(fields) => {
             for (name, field) in fields {
                 let dot = if path.is_empty() { "" } else { "." };
@@ -163,6 +190,7 @@ fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
 fn full_report() -> Report {
     let mut report = sample::troubled();
     report.quality.coverage.reverse();
+    report.cycles = sample::cycled().cycles;
     report
 }
 
@@ -193,7 +221,12 @@ fn the_fields_stand_in_the_order_of_the_contract() {
 
 #[test]
 fn a_report_reads_back_as_it_was() {
-    for report in [sample::report(), sample::earlier(), sample::troubled()] {
+    for report in [
+        sample::report(),
+        sample::earlier(),
+        sample::troubled(),
+        sample::cycled(),
+    ] {
         let written = export("json", plain(80), &[], &report);
         let read: Report = serde_json::from_str(&written).unwrap();
         assert_eq!(read, report);

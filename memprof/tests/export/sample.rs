@@ -345,3 +345,42 @@ pub(crate) fn troubled() -> Report {
     ];
     report
 }
+
+/// A run of an action again and again, which leaks.
+pub(crate) fn cycled() -> Report {
+    let mut report = report();
+    let cycle = |number: u32| Cycle {
+        number,
+        at_seconds: f64::from(number) * 0.25,
+        command_seconds: 0.012,
+        exit_status: (number != 24).then_some(i32::from(number == 9)),
+        left_bytes: if number < 3 { 32_512 } else { 1024 },
+        left_count: if number < 3 { 501 } else { 1 },
+        outstanding_bytes: 65_000 + 1024 * u64::from(number),
+        outstanding_count: 1002 + u64::from(number),
+    };
+    let path = |allocator: TopAllocator, leaks: bool| LeftPerCycle {
+        left_bytes_per_cycle: if leaks { 1024.0 } else { 0.0 },
+        left_count_per_cycle: if leaks { 1.0 } else { 0.0 },
+        cycles: if leaks { 20 } else { 1 },
+        leaks: Some(leaks),
+        allocator,
+    };
+    report.cycles = Some(Cycles {
+        kind: CycleKind::Action,
+        command: vec!["curl".to_owned(), "http://localhost:8080/".to_owned()],
+        requested: 30,
+        completed: 25,
+        failed: 2,
+        warm_up: 5,
+        left_bytes_per_cycle: Some(1024.0),
+        left_count_per_cycle: Some(1.5),
+        growth_bytes_per_cycle: Some(1024.0),
+        growth_bytes_per_cycle_ci95: Some([1000.0, 1100.4]),
+        leaks: Some(true),
+        reasons: vec!["nearly every cycle left blocks at the same call path".to_owned()],
+        cycles: (1..=25).map(cycle).collect(),
+        top_allocators: vec![path(order_book(), true), path(deep_cache(), false)],
+    });
+    report
+}

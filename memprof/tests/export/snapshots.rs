@@ -31,6 +31,13 @@ fn text_of_a_troubled_run() {
 }
 
 #[test]
+fn text_of_cycles() {
+    let text = export("text", plain(80), &[], &sample::cycled());
+    let (_, cycles) = text.split_once("Left per cycle").unwrap();
+    assert_snapshot!(cycles);
+}
+
+#[test]
 fn text_of_a_run_that_saw_nothing() {
     let mut report = sample::report();
     report.summary = Default::default();

@@ -6,7 +6,7 @@ use super::allocator::with_place;
 use super::fit::{columns, comma_separated, pad_left, words};
 use super::page::{Page, Paint};
 use super::{labelled, plural};
-use crate::report::{CycleKind, Cycles, Report};
+use crate::report::{CycleKind, Cycles, LeftPerCycle, Report};
 use crate::units::{format_count, format_seconds, format_size, format_size_change};
 
 /// Cycles that are listed one by one: the first ones, and the rest from the end.
@@ -42,8 +42,8 @@ pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     labelled(page, "verdict", &words(&format!("{verdict}: {reasons}")))?;
     page.blank()?;
     write_each(page, cycles)?;
-    page.blank()?;
-    write_paths(page, cycles)
+    write_paths(page, cycles)?;
+    page.blank()
 }
 
 fn done(cycles: &Cycles) -> Vec<String> {
@@ -91,7 +91,11 @@ fn write_each(page: &mut Page<'_>, cycles: &Cycles) -> io::Result<()> {
     let size_columns = sizes.iter().map(|size| columns(size)).max();
     for (index, (one, size)) in all.iter().zip(sizes).enumerate() {
         if gap > 0 && index == LISTED_FIRST {
-            let left_out = format!("         … {} more", format_count(gap as u64));
+            let left_out = format!(
+                "         {} {} more",
+                page.ellipsis(),
+                format_count(gap as u64)
+            );
             page.text(&left_out, Paint::Faint)?;
         }
         if gap > 0 && (LISTED_FIRST..LISTED_FIRST + gap).contains(&index) {
@@ -128,7 +132,13 @@ fn write_each(page: &mut Page<'_>, cycles: &Cycles) -> io::Result<()> {
 
 fn write_paths(page: &mut Page<'_>, cycles: &Cycles) -> io::Result<()> {
     let counted = cycles.completed.saturating_sub(cycles.warm_up);
-    for one in &cycles.top_allocators {
+    // What one odd cycle left is in the JSON.
+    let often = |one: &&LeftPerCycle| one.left_count_per_cycle > 0.0 || one.leaks == Some(true);
+    let paths: Vec<&LeftPerCycle> = cycles.top_allocators.iter().filter(often).collect();
+    if !paths.is_empty() {
+        page.blank()?;
+    }
+    for one in paths {
         let leaks = one.leaks == Some(true);
         let figure = amount(one.left_bytes_per_cycle, one.left_count_per_cycle);
         let often = format!(" a cycle, by {} of {counted}  ", one.cycles);
@@ -140,5 +150,5 @@ fn write_paths(page: &mut Page<'_>, cycles: &Cycles) -> io::Result<()> {
         ];
         page.line(&with_place(page, row, &one.allocator))?;
     }
-    page.blank()
+    Ok(())
 }
