@@ -1,7 +1,7 @@
 //! Saved reports of real runs: written again in another format, and compared across a rebuild.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::harness::{MEMPROF, Process, Stage, Trace, build_with, program};
 
 /// The program `grows` at a place of its own, under the same name.
-fn installed(stage: &Stage, directory: &str, from: &PathBuf) -> PathBuf {
+fn installed(stage: &Stage, directory: &str, from: &Path) -> PathBuf {
     let directory = stage.path(directory);
     fs::create_dir_all(&directory).expect("a directory");
     let place = directory.join("grows");
@@ -18,7 +18,7 @@ fn installed(stage: &Stage, directory: &str, from: &PathBuf) -> PathBuf {
 }
 
 /// Traces it for so many seconds of leaking; the path of the report.
-fn saved(stage: &Stage, grows: &PathBuf, seconds: &str, name: &str) -> PathBuf {
+fn saved(stage: &Stage, grows: &Path, seconds: &str, name: &str) -> PathBuf {
     let target = [grows.as_os_str(), "leak".as_ref(), seconds.as_ref()];
     let mut trace = Trace::launch_with(stage, &["--no-children"], &target, |command| {
         command.stdin(Stdio::null());
