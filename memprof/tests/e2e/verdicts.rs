@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use memprof::probes::rings::{cpus, first_ring_bytes};
+use memprof_common::settings::{COPY_RING_BYTES, RARE_RING_BYTES};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -83,6 +85,13 @@ fn a_run_that_is_too_short_is_not_judged() {
     );
 }
 
+/// What the rings take while none has grown.
+fn at_first() -> u64 {
+    let cpus = cpus().expect("there are CPUs").len() as u32;
+    let rare = RARE_RING_BYTES + COPY_RING_BYTES;
+    u64::from(cpus * first_ring_bytes(cpus) + rare)
+}
+
 /// Nobody reads the rings for a while: the target goes on, what does not fit is counted, and nothing
 /// is judged by what is left.
 #[test]
@@ -114,6 +123,9 @@ fn a_collector_that_is_stopped_costs_events_and_the_verdict_but_no_time_of_the_t
     assert_eq!(report.at("/quality/complete"), false);
     assert_eq!(report.at("/leak_detection/verdict"), "insufficient_data");
     assert_ne!(row(&report, "pair")["verdict"], "leak");
+    // The rings were full when it went on.
+    let rings = report.number("/quality/overhead/ring_bytes");
+    assert!(rings > at_first(), "{rings}");
     // What was seen and what was lost is all that there was.
     let allocated = report.number("/summary/allocated_count");
     let truth = trace.truth().total().allocated_count;
