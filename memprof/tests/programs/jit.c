@@ -66,7 +66,7 @@ int main(int count, char **arguments) {
         if (!made(1000))
             fail("an allocation failed that must not");
     /* Long enough for an observer to see what is mapped, and to read what is listed. */
-    usleep(!strcmp(how, "deleted") ? 1000000 : 100000);
+    usleep(!strcmp(how, "deleted") ? 5000000 : 100000);
     if (!strcmp(how, "deleted"))
         unlink(map);
     return 0;
