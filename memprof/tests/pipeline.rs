@@ -512,3 +512,45 @@ fn the_oldest_ended_space_is_retired_into_the_sums() {
     script.free(PARENT, 0x3000);
     assert_eq!(script.totals(PARENT).outstanding_bytes(), 300);
 }
+
+#[test]
+fn what_windows_left_is_told_by_the_rows_of_the_snapshot() {
+    let mut script = Script::new();
+    script.alloc(PARENT, 0x1000, 1, A);
+    script.alloc(PARENT, 0x2000, 2, B);
+    for id in [A, B] {
+        script.apply(PARENT, broken(id, &[10, 20]));
+    }
+    let mark = script.now + SECOND / 2;
+    script.alloc(PARENT, 0x3000, 4, B);
+    script.alloc(PARENT, 0x4000, 8, B);
+    script.free(PARENT, 0x4000);
+    script.fork(PARENT, 100, 101, CHILD);
+    script.exit(CHILD, 101);
+    let snapshot = script
+        .pipeline
+        .snapshot(script.now, &ShownFilter::default());
+    let windows = script.pipeline.windows(&[mark], &snapshot);
+    // The child's copies were born when the parent's were.
+    let bytes: Vec<u64> = windows.totals.iter().map(|total| total.bytes).collect();
+    assert_eq!(bytes, [2 * (1 + 2), 2 * 4]);
+    assert_eq!(bytes.iter().sum::<u64>(), script.outstanding().0);
+    // Stacks with the same frames are one row, of which each cell is a part.
+    let cells: Vec<_> = windows
+        .cells
+        .iter()
+        .map(|cell| {
+            let row = snapshot.find(cell.space, cell.site).expect("a row");
+            (cell.window, row.space, row.stack, cell.left.bytes)
+        })
+        .collect();
+    assert_eq!(
+        cells,
+        [
+            (0, PARENT, Some(A), 3),
+            (0, CHILD, Some(A), 3),
+            (1, PARENT, Some(A), 4),
+            (1, CHILD, Some(A), 4),
+        ]
+    );
+}

@@ -564,7 +564,14 @@ impl Run {
     fn final_report(&mut self, ended: Ended) -> Result<()> {
         match ended {
             Ended::Unwritable(error) => return Err(error).context("cannot write the report"),
-            Ended::CannotAct(error) => return Err(error),
+            Ended::CannotAct(error) => {
+                let done = self.cycles.as_ref().map_or(0, |cycles| cycles.done().len());
+                if done == 0 {
+                    return Err(error);
+                }
+                let note = format!("the cycles ended after {done}: {error:#}");
+                self.notes.push(note);
+            }
             _ => {}
         }
         let report = self.report(true)?;
