@@ -23,6 +23,7 @@ use tokio::{
 
 use super::{
     assemble::{self, Choice, Extract},
+    check::Gate,
     collector::{Collector, Notice, Shared, monotonic},
     cost::Cost,
     is_closed_pipe,
@@ -55,8 +56,8 @@ const LOOK_PERIOD: Duration = Duration::from_millis(250);
 /// How long a launched command that got the same Ctrl-C has to end before the report is made.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// The share of events that may be lost before nothing is judged.
-const TOLERATED_LOSSES: f64 = 0.001;
+/// Call paths that a check looks at because they leak or grow, beside those that hold most.
+const MAX_SUSPECTS: usize = 1000;
 /// Targets whose limits are looked at.
 const MOST_LIMITS: usize = 16;
 
@@ -95,11 +96,12 @@ pub(super) struct Run {
     command_pid: Option<Pid>,
     notes: Vec<String>,
     limit: Option<MemoryLimit>,
+    gate: Option<Gate>,
 }
 
 impl Run {
     pub(super) fn new(
-        config: TraceConfig,
+        (config, gate): (TraceConfig, Option<Gate>),
         tracer: Tracer,
         collector: Collector,
         (cost, restraint): (Cost, Restraint),
@@ -127,6 +129,7 @@ impl Run {
             command_pid: None,
             notes: Vec::new(),
             limit: None,
+            gate,
         };
         run.look();
         run
@@ -161,6 +164,10 @@ impl Run {
             .config
             .duration
             .map(|duration| Instant::now() + duration);
+        let mut warm_up = self
+            .gate
+            .as_ref()
+            .map(|gate| Instant::now() + gate.warm_up());
         loop {
             tokio::select! {
                 biased;
@@ -170,6 +177,11 @@ impl Run {
                 }
                 () = async { sleep_until(deadline.unwrap_or_else(Instant::now)).await },
                     if deadline.is_some() => return Ended::TimeIsUp,
+                () = async { sleep_until(warm_up.unwrap_or_else(Instant::now)).await },
+                    if warm_up.is_some() => {
+                    warm_up = None;
+                    self.begin_judging();
+                }
                 Some(notice) = notices.recv() => match notice {
                     // A process that is gone again needs no probes.
                     Notice::Executed(pid) => drop(self.tracer.look_at(pid)),
@@ -217,6 +229,9 @@ impl Run {
         self.resident.look(living.iter().copied());
         let resident = self.resident.last.filter(|_| !living.is_empty());
         self.shared.lock().pipeline.hold(monotonic(), resident);
+        if let Some(gate) = &mut self.gate {
+            gate.weigh(resident);
+        }
         if let Some(limit) = self.tightest_limit(&living) {
             self.limit = Some(limit);
         }
@@ -224,6 +239,19 @@ impl Run {
         self.restrain(&living);
         self.symbols.read_perf_maps(perf_maps);
         self.note_status();
+    }
+
+    /// The warm-up is over: what is outstanding by now is no growth.
+    fn begin_judging(&mut self) {
+        self.look();
+        if let Some(gate) = &mut self.gate {
+            let now = monotonic();
+            let resident = self.resident.last;
+            // Without a warm-up the first blocks may be here already, and count.
+            if gate.begin(now, resident) {
+                self.shared.lock().pipeline.judge_from(now);
+            }
+        }
     }
 
     /// The limit of which the least is left for any of the targets.
@@ -243,12 +271,13 @@ impl Run {
             losses: Losses {
                 frees: lost_frees,
                 share: lost as f64 / (hits + lost as f64),
-                tolerated: TOLERATED_LOSSES,
+                tolerated: self.config.max_lost,
             },
             limit: self.limit.map(|limit| Limit {
                 bytes: limit.bytes,
                 used: limit.used,
             }),
+            severity: self.config.severity,
             ..Context::new(ticks)
         }
     }
@@ -337,6 +366,7 @@ impl Run {
                 filter: &self.config.filter,
                 sort: self.config.sort,
                 top,
+                suspects: self.gate.as_ref().map_or(0, |_| MAX_SUSPECTS),
             };
             let context = self.context(&counters, state.pipeline.ticks());
             assemble::extract(&state, &counters, now, choice, &context)
@@ -384,6 +414,7 @@ impl Run {
             windows: Vec::new(),
             timeline: self.timeline.points().to_vec(),
             quality,
+            check: None,
         })
     }
 
@@ -431,8 +462,8 @@ impl Run {
             collector.finish();
         }
         self.note_final_status(&ended);
-        let written = if is_closed_pipe(&ended) {
-            Ok(())
+        let decided = if is_closed_pipe(&ended) {
+            Ok(ExitCode::SUCCESS)
         } else {
             self.final_report(ended)
         };
@@ -440,10 +471,10 @@ impl Run {
         let quiet = self.config.quiet;
         let of_child = self.config.exit_status_of_child;
         detach(self.tracer, quiet);
-        written?;
+        let decided = decided?;
         Ok(match status {
             Some((_, status)) if of_child => ExitCode::from(shell_status(status)),
-            _ => ExitCode::SUCCESS,
+            _ => decided,
         })
     }
 
@@ -462,17 +493,24 @@ impl Run {
         }
     }
 
-    fn final_report(&mut self, ended: Ended) -> Result<()> {
+    /// Writes the last report; the exit code by what it says.
+    fn final_report(&mut self, ended: Ended) -> Result<ExitCode> {
         if let Ended::Unwritable(error) = ended {
             return Err(error).context("cannot write the report");
         }
-        let report = self.report()?;
+        let mut report = self.report()?;
+        if let Some(gate) = &self.gate {
+            let peak = self.shared.lock().pipeline.judged_peak_bytes();
+            report.check = Some(gate.decide(&report, peak, monotonic()));
+        }
         let exporter = &mut self.exporter;
         let written = self.output.write(|out| exporter.finish(&report, out));
         match written.and_then(|()| self.output.finish()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other.context("cannot write the report"),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            other => other.context("cannot write the report")?,
         }
+        let code = report.check.map_or(0, |check| check.exit_code);
+        Ok(ExitCode::from(code))
     }
 }
 

@@ -54,6 +54,9 @@ fn allocator(rank: u32, bytes: u64, count: u64, guilty: usize, stack: Vec<Frame>
         verdict: Verdict::InsufficientData,
         confidence: None,
         rate_bytes_per_second: None,
+        rate_ci95_bytes_per_second: None,
+        left_bytes: None,
+        severity: None,
         function: frame.function,
         file: frame.file,
         line: frame.line,
@@ -199,6 +202,7 @@ pub(crate) fn report() -> Report {
             rss_bytes: Some(32_000_000),
         }],
         quality: quality(),
+        check: None,
     }
 }
 
@@ -280,6 +284,9 @@ pub(crate) fn troubled() -> Report {
     report.top_allocators[0].verdict = Verdict::Leak;
     report.top_allocators[0].confidence = Some(0.93);
     report.top_allocators[0].rate_bytes_per_second = Some(176_538.0);
+    report.top_allocators[0].rate_ci95_bytes_per_second = Some([170_000.0, 180_000.1]);
+    report.top_allocators[0].left_bytes = Some(10_250_000);
+    report.top_allocators[0].severity = Some(Severity::Moderate);
     report.leak_detection = LeakDetection {
         verdict: Verdict::Leak,
         leak_detected: true,
