@@ -104,6 +104,10 @@ pub struct TracingArgs {
     )]
     pub severity_bounds: String,
 
+    /// Run this shell command when the verdict becomes a leak, with the report as JSON on its input
+    #[arg(long, value_name = "COMMAND")]
+    pub on_leak: Option<String>,
+
     /// No progress on standard error, no reports before the last
     #[arg(long, short)]
     pub quiet: bool,

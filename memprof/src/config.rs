@@ -70,6 +70,8 @@ pub struct TraceConfig {
     pub max_lost: f64,
     /// Where the degrees of severity begin.
     pub severity: SeverityBounds,
+    /// What to run when the verdict becomes a leak.
+    pub on_leak: Option<String>,
     /// Probe entries and returns alone.
     pub entry_probes: bool,
     /// What else `memprof check` asks for.
@@ -176,6 +178,15 @@ impl TraceConfig {
                 "--duration 0 traces nothing: give a time such as 30s"
             ));
         }
+        if args
+            .on_leak
+            .as_deref()
+            .is_some_and(|text| text.trim().is_empty())
+        {
+            return Err(bad_input!(
+                "--on-leak needs a command, such as 'cat > leak.json'"
+            ));
+        }
         Ok(Self {
             target: target(who.pid, who.command, who.user)?,
             children,
@@ -209,6 +220,7 @@ impl TraceConfig {
                 )
             })?,
             severity: severity_bounds(&args.severity_bounds)?,
+            on_leak: args.on_leak,
             entry_probes: args.entry_probes,
             check: None,
         })
@@ -444,6 +456,7 @@ mod tests {
         assert!(refusal(&["--pid", "1", "--max-overhead", "NaN%"]).contains("above 0%"));
         assert!(refusal(&["--pid", "1", "--max-lost", "101%"]).contains("such as 0.1%"));
         assert!(refusal(&["--pid", "1", "--max-lost", "0.1"]).contains("such as 0.1%"));
+        assert!(refusal(&["--pid", "1", "--on-leak", " "]).contains("needs a command"));
         let few = ["--pid", "1", "--severity-bounds", "1KB,2KB"];
         assert!(refusal(&few).contains("three sizes"));
         let unsorted = ["--pid", "1", "--severity-bounds", "2,1,3,1/s,2/s,3/s"];

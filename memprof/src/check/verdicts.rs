@@ -52,12 +52,7 @@ pub(super) fn find(report: &Report, policy: &Policy) -> Found {
     }
     let least = policy.criteria.severity;
     let bad = |one: &&TopAllocator| one.severity.unwrap_or(Severity::None) >= least;
-    found.failures = news
-        .iter()
-        .copied()
-        .filter(bad)
-        .map(failure_of)
-        .collect();
+    found.failures = news.iter().copied().filter(bad).map(failure_of).collect();
     if found.failures.is_empty() && together(&news, policy) >= least {
         // Each is small, all together are not; without a bound none is left here.
         found.failures = news.iter().copied().map(failure_of).collect();

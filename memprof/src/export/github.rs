@@ -13,6 +13,8 @@ use crate::report::{Excused, Failure, Outcome, Report, TopAllocator};
 
 /// Frames in one annotation.
 const MAX_FRAMES: usize = 16;
+/// Annotations of one kind: GitHub shows no more of a step.
+const MAX_ANNOTATIONS: usize = 10;
 
 /// Writes a command for each failure, and for what else a person should see.
 pub(super) struct GitHub;
@@ -22,29 +24,43 @@ impl Exporter for GitHub {
         let Some(check) = &report.check else {
             return Ok(());
         };
-        for failure in &check.failures {
+        // The last one says how many there are beside it.
+        let shown = match check.failures.len() {
+            all @ ..=MAX_ANNOTATIONS => all,
+            _ => MAX_ANNOTATIONS - 1,
+        };
+        for failure in &check.failures[..shown] {
             annotate(out, "error", failure, None)?;
+        }
+        if shown < check.failures.len() {
+            let more = format!("and {} more failures", check.failures.len() - shown);
+            command(out, "error", "memprof: more", &more)?;
         }
         let kind = match check.outcome {
             Outcome::Undecided => "error",
             _ => "warning",
         };
         for why in &check.not_judged {
-            command(out, kind, "memprof: not judged", None, why)?;
+            command(out, kind, "memprof: not judged", why)?;
         }
-        for one in check.suppressed.iter().chain(&check.in_baseline) {
+        let excused = check.suppressed.iter().chain(&check.in_baseline);
+        for one in excused.take(MAX_ANNOTATIONS) {
             let Excused { failure, because } = one;
             annotate(out, "notice", failure, Some(because))?;
         }
-        for unused in &check.unused_suppressions {
-            command(out, "warning", "memprof: unused suppression", None, unused)?;
+        for unused in check.unused_suppressions.iter().take(MAX_ANNOTATIONS) {
+            command(out, "warning", "memprof: unused suppression", unused)?;
         }
         let outcome = match check.outcome {
             Outcome::Passed => "passed",
             Outcome::Failed => "failed",
             Outcome::Undecided => "not decided",
         };
-        writeln!(out, "memprof check: {outcome} (exit code {})", check.exit_code)
+        writeln!(
+            out,
+            "memprof check: {outcome} (exit code {})",
+            check.exit_code
+        )
     }
 }
 
@@ -57,28 +73,26 @@ fn annotate(
     let title = format!("memprof: {}", failure.criterion.name());
     let mut message = failure.reason.clone();
     if let Some(because) = because {
-        message = format!("{because}: {message}");
+        message = format!("{message}; let pass: {because}");
     }
     let allocator = failure.allocator.as_ref();
     if let Some(allocator) = allocator {
         message = format!("{} {message}", allocator_label(allocator));
     }
     let mut message = escape(&message, true).into_owned();
-    for line in allocator.iter().flat_map(|one| frame_lines(one, MAX_FRAMES)) {
+    for line in allocator
+        .iter()
+        .flat_map(|one| frame_lines(one, MAX_FRAMES))
+    {
         message.push_str("\n  ");
         message.push_str(&escape(&line, true));
     }
     write_command(out, kind, &title, allocator, &message)
 }
 
-fn command(
-    out: &mut dyn Write,
-    kind: &str,
-    title: &str,
-    allocator: Option<&TopAllocator>,
-    message: &str,
-) -> io::Result<()> {
-    write_command(out, kind, title, allocator, &escape(message, true))
+/// One that is about no file.
+fn command(out: &mut dyn Write, kind: &str, title: &str, message: &str) -> io::Result<()> {
+    write_command(out, kind, title, None, &escape(message, true))
 }
 
 /// `message` is escaped for people, and may have several lines.

@@ -9,7 +9,7 @@ use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 use super::Exporter;
 use super::escape::escape;
 use super::label::{allocator_label, frame_lines};
-use crate::report::{Check, Criteria, Criterion, FailOn, Failure, Outcome, Report};
+use crate::report::{Check, Criteria, Criterion, FailOn, Failure, Report};
 
 const CLASS: &str = "memprof check";
 
@@ -29,7 +29,7 @@ impl Exporter for JUnit {
             suite.add_test_case(case(failure, &failure.reason, status));
         }
         for one in check.suppressed.iter().chain(&check.in_baseline) {
-            let message = format!("{}: {}", one.because, one.failure.reason);
+            let message = format!("{}; let pass: {}", one.failure.reason, one.because);
             let status = TestCaseStatus::skipped();
             suite.add_test_case(case(&one.failure, &message, status));
         }
@@ -65,7 +65,7 @@ fn case(failure: &Failure, message: &str, mut status: TestCaseStatus) -> TestCas
 /// A criterion by which nothing failed: it passed, or could not be judged.
 fn without_failure(check: &Check, criterion: Criterion) -> TestCase {
     let mut status = TestCaseStatus::success();
-    if check.outcome == Outcome::Undecided {
+    if !check.not_judged.is_empty() {
         status = TestCaseStatus::non_success(NonSuccessKind::Error);
         status.set_type("not_judged");
         status.set_message(clean(&check.not_judged.join("; ")));

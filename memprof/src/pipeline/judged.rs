@@ -5,7 +5,9 @@ use hashbrown::HashMap;
 use super::snapshot::SiteSnapshot;
 use super::space::Space;
 use crate::events::event::{Nanoseconds, SpaceId};
-use crate::growth::{Context, Course, Judgement, Series, Tick, Verdict, judge as judge_one, judge_all};
+use crate::growth::{
+    Context, Course, Judgement, Series, Tick, Verdict, judge as judge_one, judge_all,
+};
 
 /// How long before the last of them spaces may have ended to be judged with it, if none lives any
 /// more, nanoseconds.

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Check, LeakDetection, Mark, ProcessTotals, Quality, Summary, Target, TimelinePoint, TopAllocator,
-    Window,
+    Check, LeakDetection, Mark, ProcessTotals, Quality, Summary, Target, TimelinePoint,
+    TopAllocator, Window,
 };
 
 /// A run's report; its JSON is `memprof/report/v1`.

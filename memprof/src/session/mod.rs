@@ -1,5 +1,6 @@
 //! `memprof trace` and `check`, wired: prepare, probe, follow, report, detach.
 
+mod alerts;
 mod assemble;
 mod check;
 mod collector;
@@ -83,7 +84,14 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     )?;
     let cost = Cost::begin(tracer.side());
     tracer.side().open_gate()?;
-    let mut run = Run::new((config, gate), tracer, collector, (cost, restraint), output, start);
+    let mut run = Run::new(
+        (config, gate),
+        tracer,
+        collector,
+        (cost, restraint),
+        output,
+        start,
+    );
     run.release(targets)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

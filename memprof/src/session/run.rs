@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use super::{
+    alerts::Alerts,
     assemble::{self, Choice, Extract},
     check::Gate,
     collector::{Collector, Notice, Shared, monotonic},
@@ -97,6 +98,7 @@ pub(super) struct Run {
     notes: Vec<String>,
     limit: Option<MemoryLimit>,
     gate: Option<Gate>,
+    alerts: Option<Alerts>,
 }
 
 impl Run {
@@ -110,6 +112,7 @@ impl Run {
     ) -> Self {
         let mut run = Self {
             exporter: config.format.exporter(output.style()),
+            alerts: config.on_leak.clone().map(Alerts::new),
             skips: Skips::new(config.skip.iter().map(String::as_str)),
             shared: collector.shared(),
             collector: Some(collector),
@@ -337,6 +340,12 @@ impl Run {
         let wanted = self.config.format.writes_intervals()
             && self.output.takes_intervals()
             && !(self.config.quiet && self.config.format == Format::default());
+        let leaks_now = !wanted && self.has_begun_to_leak().map_err(io::Error::other)?;
+        if leaks_now {
+            let report = self.report().map_err(io::Error::other)?;
+            self.alert(&report);
+            return Ok(());
+        }
         if !wanted {
             let elapsed = seconds_since(self.start, monotonic());
             let point = {
@@ -347,8 +356,44 @@ impl Run {
             return Ok(());
         }
         let report = self.report().map_err(io::Error::other)?;
+        self.alert_if_new(&report);
         let exporter = &mut self.exporter;
         self.output.write(|out| exporter.interval(&report, out))
+    }
+
+    /// Judges the whole, for `--on-leak`, where no report is made for other reasons.
+    fn has_begun_to_leak(&mut self) -> Result<bool> {
+        if self.alerts.is_none() || self.restraint.has_withdrawn() {
+            return Ok(false);
+        }
+        let counters = self.tracer.counters()?;
+        let verdict = {
+            let state = self.shared.lock();
+            let context = self.context(&counters, state.pipeline.ticks());
+            state.pipeline.judge(monotonic(), &context).whole.verdict
+        };
+        let alerts = self.alerts.as_mut();
+        Ok(alerts.is_some_and(|alerts| alerts.hear(verdict)))
+    }
+
+    fn alert_if_new(&mut self, report: &Report) {
+        let verdict = report.leak_detection.verdict;
+        if let Some(alerts) = &mut self.alerts
+            && alerts.hear(verdict)
+        {
+            self.alert(report);
+        }
+    }
+
+    /// Has the command of `--on-leak` told.
+    fn alert(&mut self, report: &Report) {
+        let Some(alerts) = &mut self.alerts else {
+            return;
+        };
+        match serde_json::to_vec_pretty(report) {
+            Ok(json) => alerts.raise(json),
+            Err(error) => eprintln!("memprof: --on-leak: no report to give it: {error}"),
+        }
     }
 
     /// Everything so far, as a report.
@@ -471,6 +516,9 @@ impl Run {
         let quiet = self.config.quiet;
         let of_child = self.config.exit_status_of_child;
         detach(self.tracer, quiet);
+        if let Some(alerts) = self.alerts {
+            alerts.finish();
+        }
         let decided = decided?;
         Ok(match status {
             Some((_, status)) if of_child => ExitCode::from(shell_status(status)),
@@ -503,6 +551,7 @@ impl Run {
             let peak = self.shared.lock().pipeline.judged_peak_bytes();
             report.check = Some(gate.decide(&report, peak, monotonic()));
         }
+        self.alert_if_new(&report);
         let exporter = &mut self.exporter;
         let written = self.output.write(|out| exporter.finish(&report, out));
         match written.and_then(|()| self.output.finish()) {

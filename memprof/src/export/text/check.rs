@@ -11,6 +11,9 @@ use crate::export::{Exporter, Style};
 use crate::report::{Check, Excused, Failure, Outcome, Report};
 use crate::units::format_seconds;
 
+/// Failures that are listed, and of those that were let pass.
+const MAX_SHOWN: usize = 20;
+
 /// Writes the final report of a check.
 pub(in crate::export) struct CheckText {
     style: Style,
@@ -40,9 +43,10 @@ fn write(page: &mut Page<'_>, check: &Check) -> io::Result<()> {
     let (headline, paint) = headline(check);
     page.paragraph(Vec::new(), &words(&headline), paint)?;
     page.blank()?;
-    for (number, failure) in (1..).zip(&check.failures) {
+    for (number, failure) in (1..).zip(check.failures.iter().take(MAX_SHOWN)) {
         write_failure(page, number, failure)?;
     }
+    write_more(page, check.failures.len())?;
     write_list(page, "Not judged", &check.not_judged)?;
     write_excused(page, "Suppressed", &check.suppressed)?;
     write_excused(page, "In the baseline", &check.in_baseline)?;
@@ -71,6 +75,14 @@ fn headline(check: &Check) -> (String, Paint) {
     }
 }
 
+fn write_more(page: &mut Page<'_>, all: usize) -> io::Result<()> {
+    if all <= MAX_SHOWN {
+        return Ok(());
+    }
+    page.text(&format!("  and {} more", all - MAX_SHOWN), Paint::Faint)?;
+    page.blank()
+}
+
 fn write_failure(page: &mut Page<'_>, number: usize, failure: &Failure) -> io::Result<()> {
     page.line(&titled(page, format!("{number:>2}.  "), failure))?;
     let indent = (" ".repeat(INDENT), Paint::Plain);
@@ -84,10 +96,7 @@ fn write_failure(page: &mut Page<'_>, number: usize, failure: &Failure) -> io::R
 /// The criterion and the function that it is about.
 fn titled(page: &Page<'_>, front: String, failure: &Failure) -> Vec<Span> {
     let name = failure.criterion.name();
-    let line = vec![
-        (front, Paint::Plain),
-        (format!("{name}  "), Paint::Strong),
-    ];
+    let line = vec![(front, Paint::Plain), (format!("{name}  "), Paint::Strong)];
     match &failure.allocator {
         Some(allocator) => with_place(page, line, allocator),
         None => line,
@@ -99,13 +108,16 @@ fn write_excused(page: &mut Page<'_>, title: &str, all: &[Excused]) -> io::Resul
         return Ok(());
     }
     page.text(title, Paint::Strong)?;
-    for one in all {
+    for one in all.iter().take(MAX_SHOWN) {
         page.line(&titled(page, "  ".to_owned(), &one.failure))?;
         let indent = (" ".repeat(INDENT), Paint::Plain);
-        let text = format!("{}: {}", one.because, one.failure.reason);
+        let text = format!("{}; let pass: {}", one.failure.reason, one.because);
         page.paragraph(vec![indent], &words(&text), Paint::Faint)?;
     }
-    page.blank()
+    if all.len() <= MAX_SHOWN {
+        return page.blank();
+    }
+    write_more(page, all.len())
 }
 
 fn write_list(page: &mut Page<'_>, title: &str, all: &[String]) -> io::Result<()> {
@@ -114,7 +126,11 @@ fn write_list(page: &mut Page<'_>, title: &str, all: &[String]) -> io::Result<()
     }
     page.text(title, Paint::Strong)?;
     for text in all {
-        page.paragraph(vec![("  ".to_owned(), Paint::Plain)], &words(text), Paint::Plain)?;
+        page.paragraph(
+            vec![("  ".to_owned(), Paint::Plain)],
+            &words(text),
+            Paint::Plain,
+        )?;
     }
     page.blank()
 }
