@@ -149,7 +149,7 @@ mod tests {
         assert!(refusal(&["--severity", "bad"]).contains("moderate"));
         assert!(refusal(&["--max-growth", "10MB"]).contains("10MB/h"));
         assert!(refusal(&["--max-rss", "much"]).contains("--max-rss"));
-        assert!(refusal(&["--max-outstanding", "-1"]).contains("--max-outstanding"));
+        assert!(refusal(&["--max-outstanding", "7QB"]).contains("--max-outstanding"));
         assert!(refusal(&["--format", "jsonl"]).contains("text, json, junit, github"));
     }
 }
