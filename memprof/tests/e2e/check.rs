@@ -47,8 +47,10 @@ impl Checked {
 
 fn functions(failures: &Value) -> Vec<&str> {
     let failures = failures.as_array().expect("a list");
-    let function = |failure: &'_ Value| failure["allocator"]["function"].as_str();
-    failures.iter().filter_map(function).collect()
+    failures
+        .iter()
+        .filter_map(|failure| failure["allocator"]["function"].as_str())
+        .collect()
 }
 
 const JSON: [&str; 2] = ["--format", "json"];
