@@ -193,7 +193,7 @@ pub(crate) fn test_programs() -> Result<()> {
     apt::install(&missing, "the end-to-end tests")
 }
 
-fn is_installed(program: &str) -> bool {
+pub(crate) fn is_installed(program: &str) -> bool {
     match Path::new(program).is_absolute() {
         true => Path::new(program).is_file(),
         false => shell::find_program(program).is_some(),

@@ -4,3 +4,4 @@ pub mod event;
 pub mod decode;
 pub mod ring;
 pub mod order;
+pub mod pace;

@@ -89,6 +89,11 @@ impl Ring {
         self.producer_position().saturating_sub(self.position)
     }
 
+    /// The share of the ring that waits to be read.
+    pub fn fill(&self) -> f64 {
+        self.waiting() as f64 / self.size as f64
+    }
+
     /// Hands up to `limit` records to `each`, oldest first, then gives their room back.
     pub fn read(&mut self, limit: usize, mut each: impl FnMut(&[u8])) -> BatchEnd {
         let end = self.producer_position();

@@ -10,8 +10,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod child;
-#[cfg(target_arch = "x86_64")]
-mod empty_probes;
+pub mod empty_probes;
 #[cfg(target_arch = "x86_64")]
 mod snippets;
 

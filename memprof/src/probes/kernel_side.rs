@@ -2,13 +2,7 @@
 //!
 //! Dropping it takes every probe out again; [`KernelSide::detach`] does it in the open, gate first.
 
-use std::{
-    collections::HashSet,
-    num::NonZeroU32,
-    os::fd::{AsFd as _, OwnedFd},
-    path::Path,
-    thread,
-};
+use std::{collections::HashSet, num::NonZeroU32, path::Path, thread};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
@@ -18,16 +12,13 @@ use aya::{
         RawTracePoint, UProbe,
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
     },
-    util::online_cpus,
 };
-use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
 use memprof_common::{
     allocator::{GIVE_PROGRAM, NOTE_SIZE_PROGRAM, RETURN_PROGRAM, Shape},
     counters::{COUNTERS, Counter, Counters},
     sampling::Schedule,
     settings::{
-        COPY_RING_BYTES, FollowedProcess, KernelOffsets, MAX_BROKEN_STACKS, MAX_RINGS,
-        RARE_RING_BYTES,
+        COPY_RING_BYTES, FollowedProcess, KernelOffsets, MAX_BROKEN_STACKS, RARE_RING_BYTES,
     },
 };
 
@@ -37,6 +28,7 @@ use super::{
     inner::{InnerSite, Task, describe},
     placement::Placement,
     plan::Site,
+    rings::{RingMap, Rings},
 };
 use crate::{
     identity::{Nanoseconds, Pid, SpaceId},
@@ -82,29 +74,12 @@ pub enum Children {
     Ignored,
 }
 
-/// A ring buffer map, for whoever reads it.
-#[derive(Debug)]
-pub struct RingMap {
-    /// The map.
-    pub fd: OwnedFd,
-    /// Its size.
-    pub bytes: u32,
-}
-
-impl RingMap {
-    fn of(map: &MapData, bytes: u32) -> Result<Self> {
-        let fd = map.fd().as_fd().try_clone_to_owned();
-        let fd = fd.context("cannot hold on to a ring")?;
-        Ok(Self { fd, bytes })
-    }
-}
-
 /// What loading gives: the kernel side, and the maps that others read and fill.
 pub struct Loaded {
     /// The kernel side.
     pub side: KernelSide,
-    /// The rings; the last ones are those of the rare records and of copied stacks.
-    pub rings: Vec<RingMap>,
+    /// The rings, those of the rare records and of copied stacks among them.
+    pub rings: Rings,
     /// The unwind tables, empty.
     pub unwind: UnwindMaps,
 }
@@ -135,8 +110,6 @@ pub struct KernelSide {
     links: Vec<UProbeLink>,
     /// Programs that some site runs from an instruction that the kernel steps.
     stepped: HashSet<&'static str>,
-    /// The kernel lets go of a ring when its last map is closed.
-    _rings: ArrayOfMaps<MapData, MapData>,
 }
 
 impl KernelSide {
@@ -162,15 +135,15 @@ impl KernelSide {
         let counters = PerCpuArray::try_from(map("COUNTERS")?)?;
         let mut next_space = Array::try_from(map("NEXT_SPACE")?)?;
         let broken_walks = BrokenWalks(HashMap::try_from(map("BROKEN_WALKS")?)?);
-        let mut outer = ArrayOfMaps::try_from(map("RINGS")?)?;
-        let mut rings = make_rings(&mut outer, ring_bytes)?;
+        let outer = ArrayOfMaps::try_from(map("RINGS")?)?;
+        let mut rings = Rings::make(outer, ring_bytes)?;
         // The programs name them by descriptors, which must be open until they are loaded.
         let mut own = Vec::new();
         for (name, bytes) in [("RARE", RARE_RING_BYTES), ("COPIES", COPY_RING_BYTES)] {
             let aya::maps::Map::RingBuf(ring) = map(name)? else {
                 bail!("the BPF object's {name} is no ring buffer");
             };
-            rings.push(RingMap::of(&ring, bytes)?);
+            rings.add(RingMap::of(&ring, bytes, None)?);
             own.push(ring);
         }
         let unwind = UnwindMaps {
@@ -191,7 +164,6 @@ impl KernelSide {
             broken_walks: Some(broken_walks),
             links: Vec::new(),
             stepped: HashSet::new(),
-            _rings: outer,
         };
         side.load_programs()?;
         Ok(Loaded {
@@ -472,26 +444,6 @@ fn inner_points(site: &Site) -> Vec<Point> {
         cookie: inner.place.pack().unwrap_or(0),
     };
     site.inner.iter().map(point).collect()
-}
-
-/// Makes one ring per CPU that is online.
-fn make_rings(outer: &mut ArrayOfMaps<MapData, MapData>, ring_bytes: u32) -> Result<Vec<RingMap>> {
-    let cpus = online_cpus()
-        .map_err(|(_, error)| error)
-        .context("cannot list the CPUs")?;
-    let mut rings = Vec::with_capacity(cpus.len() + 1);
-    for cpu in cpus {
-        if cpu >= MAX_RINGS {
-            bail!("CPU {cpu} is beyond the {MAX_RINGS} that memprof has rings for");
-        }
-        let definition =
-            aya_obj::Map::new_from_params(BPF_MAP_TYPE_RINGBUF as u32, 0, 0, ring_bytes, 0);
-        let map = MapData::create(definition, "memprof_ring", None)
-            .with_context(|| format!("cannot make a ring of {ring_bytes} bytes"))?;
-        outer.set(cpu, &map, 0)?;
-        rings.push(RingMap::of(&map, ring_bytes)?);
-    }
-    Ok(rings)
 }
 
 /// Sum of what was counted as lost allocations, for whatever reason.

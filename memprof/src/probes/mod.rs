@@ -10,5 +10,6 @@ pub mod library;
 pub mod proof;
 pub mod plan;
 pub mod inner_plans;
+pub mod rings;
 pub mod kernel_side;
 pub mod attach;

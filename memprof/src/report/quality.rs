@@ -158,4 +158,7 @@ pub struct Overhead {
     pub collector_cpu_seconds: Option<f64>,
     /// The resident memory of memprof itself.
     pub collector_rss_bytes: Option<u64>,
+    /// What the rings between kernel and collector take beside it.
+    #[serde(default)]
+    pub ring_bytes: Option<u64>,
 }

@@ -205,6 +205,7 @@ fn quality(state: &State, counters: &Counters) -> Quality {
         sampling: Sampling::default(),
         overhead: Overhead {
             probe_hits: Some(counters[Counter::ProbeHits as usize]),
+            ring_bytes: Some(state.ring_bytes),
             ..Overhead::default()
         },
         notes: notes::of_code(&state.code),

@@ -11,7 +11,6 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -30,20 +29,22 @@ use crate::{
         decode::decode,
         event::{Event, StackCopy, What},
         order::{Order, Sink},
+        pace::Pace,
         ring::{BatchEnd, Ring},
     },
     identity::{Nanoseconds, Pid, SpaceId, StackId},
     pipeline::Pipeline,
     priority::hurry,
-    probes::kernel_side::RingMap,
+    probes::rings::{RingMap, Rings},
     stacks::table::MAX_STACKS,
     target::{mmap_events::MmapEvents, modules::FrameAddress, process::ProcessFacts},
     unwind::copied::Continued,
 };
 
-/// Time between two looks at the rings. The kernel side wakes the thread earlier if one passes
-/// its half.
-const POLL_PERIOD: Duration = Duration::from_millis(10);
+/// A ring that is found fuller than this is replaced by a larger one.
+const GROW_ABOVE: f64 = 0.5;
+/// How long a ring is read that was replaced: long after the last program that knew it, nanoseconds.
+const LINGER: Nanoseconds = 1_000_000_000;
 /// Records taken from one ring before the next one has its turn.
 const BATCH: usize = 64 * 1024;
 /// Processes that are remembered by name; what more there are count in the totals only.
@@ -79,6 +80,8 @@ pub struct State {
     pub processes: Vec<Followed>,
     /// Records that were none.
     pub undecodable: u64,
+    /// What the rings take in the kernel.
+    pub ring_bytes: u64,
     /// Who unwinds copied stacks.
     pub copies: Copies,
     living: HashSet<Pid>,
@@ -100,6 +103,7 @@ impl State {
             places: HashMap::new(),
             processes: Vec::new(),
             undecodable: 0,
+            ring_bytes: 0,
             copies,
             living: HashSet::new(),
             notices,
@@ -255,11 +259,7 @@ impl Collector {
     ///
     /// # Errors
     /// If a ring cannot be mapped or waited for.
-    pub fn start(
-        state: State,
-        rings: Vec<RingMap>,
-        mmap_events: Option<MmapEvents>,
-    ) -> Result<Self> {
+    pub fn start(state: State, rings: Rings, mmap_events: Option<MmapEvents>) -> Result<Self> {
         let shared = Shared(Arc::new(Mutex::new(state)));
         let stop = Arc::new(AtomicBool::new(false));
         let mut reader = Reader::new(rings, mmap_events)?;
@@ -295,46 +295,86 @@ impl Collector {
 /// One ring, and how far it is known to have been read.
 struct Source {
     ring: Ring,
+    /// It stays open as long as it is read.
+    map: RingMap,
     /// Time of the last record that was read.
     last: Nanoseconds,
+    /// Since when another ring has taken its place.
+    replaced: Option<Nanoseconds>,
 }
 
 struct Reader {
     sources: Vec<Source>,
+    rings: Rings,
     mmap_events: Option<MmapEvents>,
     order: Order,
+    pace: Pace,
     waker: Epoll,
-    /// Ring maps stay open as long as they are read.
-    _maps: Vec<RingMap>,
 }
 
 impl Reader {
-    fn new(maps: Vec<RingMap>, mmap_events: Option<MmapEvents>) -> Result<Self> {
+    fn new(mut rings: Rings, mmap_events: Option<MmapEvents>) -> Result<Self> {
         let waker = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let mut sources = Vec::with_capacity(maps.len());
-        for map in &maps {
-            let fd: BorrowedFd<'_> = map.fd.as_fd();
-            let ring = Ring::map(fd, map.bytes).context("cannot map a ring")?;
-            waker.add(fd, wakeup())?;
-            sources.push(Source { ring, last: 0 });
-        }
         for fd in mmap_events.iter().flat_map(MmapEvents::fds) {
             waker.add(fd, wakeup())?;
         }
-        Ok(Self {
-            sources,
+        let maps = rings.take();
+        let mut reader = Self {
+            sources: Vec::with_capacity(maps.len()),
+            rings,
             mmap_events,
             order: Order::new(),
+            pace: Pace::default(),
             waker,
-            _maps: maps,
-        })
+        };
+        for map in maps {
+            reader.add(map)?;
+        }
+        Ok(reader)
+    }
+
+    fn add(&mut self, map: RingMap) -> Result<()> {
+        let fd: BorrowedFd<'_> = map.fd.as_fd();
+        let ring = Ring::map(fd, map.bytes).context("cannot map a ring")?;
+        self.waker.add(fd, wakeup())?;
+        self.sources.push(Source {
+            ring,
+            map,
+            last: 0,
+            replaced: None,
+        });
+        Ok(())
+    }
+
+    /// Has larger rings take the place of those that fill, and lets go of what was replaced.
+    fn resize(&mut self, now: Nanoseconds) {
+        for index in 0..self.sources.len() {
+            let source = &self.sources[index];
+            if source.replaced.is_some() || source.ring.fill() <= GROW_ABOVE {
+                continue;
+            }
+            // Refused, it stays as it is: what it can't hold is counted.
+            if let Ok(Some(larger)) = self.rings.grow(&source.map)
+                && self.add(larger).is_ok()
+            {
+                self.sources[index].replaced = Some(now);
+            }
+        }
+        let is_over = |source: &Source| {
+            let replaced = source.replaced.is_some_and(|since| since + LINGER < now);
+            replaced && source.ring.waiting() == 0
+        };
+        while let Some(index) = self.sources.iter().position(is_over) {
+            let source = self.sources.swap_remove(index);
+            self.rings.let_go(source.map);
+        }
     }
 
     fn run(&mut self, state: &Shared, stop: &AtomicBool) {
-        let period = EpollTimeout::try_from(POLL_PERIOD).unwrap_or(EpollTimeout::ZERO);
         let mut events = [EpollEvent::empty(); 16];
         loop {
             let stopping = stop.load(Ordering::Acquire);
+            let pause = self.pace.after(self.fullest());
             let drained = self.poll(state);
             if stopping && drained {
                 let mut state = state.lock();
@@ -345,9 +385,16 @@ impl Reader {
             }
             if drained {
                 // Interrupted, timed out or woken: the rings are looked at in any case.
-                let _ = self.waker.wait(&mut events, period);
+                let pause = EpollTimeout::try_from(pause).unwrap_or(EpollTimeout::ZERO);
+                let _ = self.waker.wait(&mut events, pause);
             }
         }
+    }
+
+    /// How full the fullest ring is, as a share.
+    fn fullest(&self) -> f64 {
+        let shares = self.sources.iter().map(|source| source.ring.fill());
+        shares.fold(0.0, f64::max)
     }
 
     /// One look at every ring; whether nothing was left.
@@ -357,6 +404,7 @@ impl Reader {
     /// that was not drained is known up to the last record read.
     fn poll(&mut self, state: &Shared) -> bool {
         let now = monotonic();
+        self.resize(now);
         // After the clock, as the rings: what an event up to `now` followed from is told by then.
         let told = self.mmap_events.as_mut().map(MmapEvents::read);
         let mut watermark = now;
@@ -378,6 +426,7 @@ impl Reader {
         }
         let mut state = state.lock();
         state.undecodable += undecodable;
+        state.ring_bytes = self.rings.total_bytes();
         if let Some((events, look)) = told {
             state.code.hear(events, look);
         }

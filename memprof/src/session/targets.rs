@@ -14,8 +14,9 @@ use crate::{
         attach::{Found, Probed},
         emulation::Emulation,
         inner_plans::InnerPlans,
-        kernel_side::{Children, KernelSide, Loaded, RingMap, Scope},
+        kernel_side::{Children, KernelSide, Loaded, Scope},
         offsets::{KERNEL_BTF, kernel_offsets},
+        rings::{Rings, cpus, first_ring_bytes},
     },
     target::{
         launch::{ChildOutput, Held, launch},
@@ -23,9 +24,6 @@ use crate::{
     },
     unwind::loader::UnwindMaps,
 };
-
-/// Bytes of one CPU's ring: over 200,000 records, a fifth of a second of a busy allocator.
-const RING_BYTES: u32 = 8 << 20;
 
 /// The targets, before anything is loaded: they exist and can be traced.
 pub struct Targets {
@@ -81,12 +79,13 @@ impl Tracer {
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn load(children: Children, inner: InnerPlans) -> Result<(Self, Vec<RingMap>, UnwindMaps)> {
+    pub fn load(children: Children, inner: InnerPlans) -> Result<(Self, Rings, UnwindMaps)> {
         let offsets = kernel_offsets(Path::new(KERNEL_BTF))?;
         // The kernel verifies the programs meanwhile.
         let (loaded, emulation) = thread::scope(|scope| {
             let measuring = scope.spawn(Emulation::measure);
-            let loaded = KernelSide::load(offsets, RING_BYTES);
+            let loaded = cpus()
+                .and_then(|cpus| KernelSide::load(offsets, first_ring_bytes(cpus.len() as u32)));
             (loaded, measuring.join())
         });
         let Loaded {

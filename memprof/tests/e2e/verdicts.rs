@@ -1,5 +1,10 @@
 //! Verdicts on real programs: what leaks is called a leak, and what does not is not.
 
+use std::time::{Duration, Instant};
+
+use memprof::probes::rings::{cpus, first_ring_bytes};
+use memprof_common::settings::{COPY_RING_BYTES, RARE_RING_BYTES};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::harness::{Report, Stage, Trace};
@@ -52,16 +57,33 @@ fn a_leak_by_many_call_paths_is_one_of_the_whole() {
 }
 
 #[test]
-fn a_cache_that_has_filled_and_a_program_that_keeps_nothing_are_no_leaks() {
-    for how in ["cache", "steady"] {
-        let Some(report) = judged(&format!("verdict_{how}"), how, "12") else {
+fn each_innocent_course_has_its_name() {
+    let courses = [
+        ("cache", "bounded", "cache_one"),
+        ("start", "warm_up", "start_one"),
+        ("flush", "sawtooth", "flushed_one"),
+        ("steady", "stable", "work"),
+    ];
+    for (how, verdict, function) in courses {
+        let Some(report) = judged(&format!("verdict_name_{how}"), how, "12") else {
             return;
         };
-        let verdict = report.at("/leak_detection");
-        assert_ne!(verdict["verdict"], "leak", "{verdict}");
-        assert_ne!(verdict["verdict"], "insufficient_data", "{verdict}");
-        assert_eq!(verdict["leak_detected"], false);
+        let whole = report.at("/leak_detection");
+        assert_eq!(whole["verdict"], verdict, "{whole}");
+        assert_eq!(whole["leak_detected"], false);
+        let path = row(&report, function);
+        assert_eq!(path["verdict"], verdict, "{path}");
     }
+}
+
+#[test]
+fn what_was_watched_for_too_short_a_time_to_tell_from_a_store_is_growing() {
+    let Some(report) = judged("verdict_growing", "leak", "2") else {
+        return;
+    };
+    let verdict = report.at("/leak_detection");
+    assert_eq!(verdict["verdict"], "growing", "{verdict}");
+    assert_eq!(row(&report, "leak_one")["verdict"], "growing");
 }
 
 #[test]
@@ -77,5 +99,56 @@ fn a_run_that_is_too_short_is_not_judged() {
         verdict["reasons"][0]
             .as_str()
             .is_some_and(|reason| reason.contains("only"))
+    );
+}
+
+/// What the rings take while none has grown.
+fn at_first() -> u64 {
+    let cpus = cpus().expect("there are CPUs").len() as u32;
+    let rare = RARE_RING_BYTES + COPY_RING_BYTES;
+    u64::from(cpus * first_ring_bytes(cpus) + rare)
+}
+
+/// Nobody reads the rings for a while: the target goes on, what does not fit is counted, and nothing
+/// is judged by what is left.
+#[test]
+fn a_collector_that_is_stopped_costs_events_and_the_verdict_but_no_time_of_the_target() {
+    let Some(stage) = Stage::with_bpf("overload") else {
+        return;
+    };
+    let arguments = ["2000000", "1000"];
+    let mut trace = Trace::launch(&stage, "pairs", &arguments, &["--no-children"]);
+    std::thread::sleep(Duration::from_millis(1500));
+    trace.process.signal(Signal::SIGSTOP);
+    let stopped = Instant::now();
+    let target_ended = || {
+        let truth = std::fs::read_to_string(stage.path("truth"));
+        truth.is_ok_and(|text| !text.is_empty())
+    };
+    while !target_ended() && stopped.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(target_ended(), "the target waits for memprof");
+    trace.process.signal(Signal::SIGCONT);
+    let report = trace.finish();
+    let lost = report.at("/quality/lost");
+    println!("{lost}; {}", report.at("/leak_detection"));
+    assert!(
+        lost["alloc"].as_u64() > Some(0) && lost["free"].as_u64() > Some(0),
+        "{lost}"
+    );
+    assert_eq!(report.at("/quality/complete"), false);
+    assert_eq!(report.at("/leak_detection/verdict"), "insufficient_data");
+    assert_ne!(row(&report, "pair")["verdict"], "leak");
+    // The rings were full when it went on.
+    let rings = report.number("/quality/overhead/ring_bytes");
+    assert!(rings > at_first(), "{rings}");
+    // What was seen and what was lost is all that there was.
+    let allocated = report.number("/summary/allocated_count");
+    let truth = trace.truth().total().allocated_count;
+    let missing = truth.saturating_sub(allocated);
+    assert!(
+        missing <= lost["alloc"].as_u64().unwrap_or(0),
+        "{missing} of {lost}"
     );
 }

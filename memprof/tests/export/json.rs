@@ -137,6 +137,7 @@ const FIELDS: &[&str] = &[
     "quality.overhead.estimated_target_seconds_error",
     "quality.overhead.collector_cpu_seconds",
     "quality.overhead.collector_rss_bytes",
+    "quality.overhead.ring_bytes",
     "quality.notes[]",
 ];
 

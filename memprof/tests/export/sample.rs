@@ -225,6 +225,7 @@ fn quality() -> Quality {
             estimated_target_seconds_error: Some(0.12),
             collector_cpu_seconds: Some(0.42),
             collector_rss_bytes: Some(32_505_856),
+            ring_bytes: Some(25_165_824),
         },
         ..Quality::default()
     }

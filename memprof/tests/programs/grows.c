@@ -1,6 +1,7 @@
 /* grows HOW SECONDS: a few hundred requests a second, each with blocks that are freed soon; and beside
  * them what HOW says: "leak" keeps every twentieth block for good, "cache" keeps the newest 2,000,
- * "steady" keeps none, "spread" keeps like "leak" by 30 call paths in turn. */
+ * "steady" keeps none, "spread" keeps like "leak" by 30 call paths in turn, "start" keeps all of the
+ * first two seconds, "flush" gives all back every other second. */
 #include "truth.h"
 
 #include <time.h>
@@ -16,6 +17,17 @@ SITE void cache_one(unsigned long request) {
     free(*slot);
     *slot = malloc(512);
     *(volatile char *)*slot = 1;
+}
+
+SITE void start_one(void) { *(volatile char *)malloc(512) = 1; }
+
+SITE void flushed_one(unsigned long request) {
+    unsigned long slot = request % (2 * REQUESTS_PER_SECOND);
+    slots[slot] = malloc(512);
+    *(volatile char *)slots[slot] = 1;
+    if (slot == 2 * REQUESTS_PER_SECOND - 1)
+        for (unsigned long i = 0; i <= slot; i++)
+            free(slots[i]);
 }
 
 SITE void work(void) {
@@ -48,7 +60,7 @@ SITE void by_path(int path) {
 
 int main(int count, char **arguments) {
     if (count != 3)
-        fail("grows leak|cache|steady|spread SECONDS");
+        fail("grows leak|cache|steady|spread|start|flush SECONDS");
     const char *how = arguments[1];
     unsigned long requests = strtoul(arguments[2], NULL, 10) * REQUESTS_PER_SECOND;
     struct timespec pause = {0, 1000000000L / REQUESTS_PER_SECOND};
@@ -60,6 +72,10 @@ int main(int count, char **arguments) {
             cache_one(request);
         else if (!strcmp(how, "spread") && request % 5 == 0)
             by_path(PATHS + (int)(request / 5 % PATHS));
+        else if (!strcmp(how, "start") && request < 2 * REQUESTS_PER_SECOND)
+            start_one();
+        else if (!strcmp(how, "flush"))
+            flushed_one(request);
         nanosleep(&pause, NULL);
     }
     return 0;

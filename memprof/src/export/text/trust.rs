@@ -254,6 +254,9 @@ fn cost(overhead: &Overhead) -> Vec<String> {
     if let Some(bytes) = overhead.collector_rss_bytes {
         facts.push(format!("{} of memory", format_size(bytes)));
     }
+    if let Some(bytes) = overhead.ring_bytes {
+        facts.push(format!("{} of rings", format_size(bytes)));
+    }
     if let Some(hits) = overhead.probe_hits {
         facts.push(plural(hits, "probe hit"));
     }

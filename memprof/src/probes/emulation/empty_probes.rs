@@ -23,13 +23,19 @@ const LINK_RETURN: u32 = 1;
 
 /// Whether an instruction is probed, or the return of the function that begins with it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum At {
+pub enum At {
+    /// The instruction.
     Instruction,
+    /// The function's return.
     Return,
 }
 
-/// Probes `offsets` of the file at `path` in the process `pid`, until what it gives is dropped.
-pub(super) fn attach(path: &CStr, offsets: &[u64], at: At, pid: u32) -> Result<Vec<OwnedFd>> {
+/// Probes `offsets` of the file at `path`, bytes from its start, in the process `pid`, until what it
+/// gives is dropped.
+///
+/// # Errors
+/// If the kernel refuses one.
+pub fn attach(path: &CStr, offsets: &[u64], at: At, pid: u32) -> Result<Vec<OwnedFd>> {
     match all_at_once(path, offsets, at, pid) {
         Ok(link) => Ok(vec![link]),
         Err(_) => one_by_one(path, offsets, at, pid),
