@@ -233,6 +233,15 @@ fn a_suppression_matches_whole_names() {
 }
 
 #[test]
+fn the_example_in_the_repository_is_well_formed() {
+    let file = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../examples/suppressions.toml"
+    ));
+    assert_eq!(Suppressions::parse(file).map(|all| all.len()), Ok(2));
+}
+
+#[test]
 fn a_file_of_suppressions_that_makes_no_sense_is_refused_in_one_line() {
     for (file, why) in [
         ("[[suppression]]\nfunction = 'a'", "1 has no reason"),
@@ -304,7 +313,7 @@ fn a_leak_that_is_spread_over_many_call_paths_fails_as_a_whole() {
     let failed = check(&spread, |_| {});
     assert_eq!(functions(&failed), ["-"]);
     let known = check(&spread, |policy| {
-        policy.baseline = Some(Baseline::of(&spread))
+        policy.baseline = Some(Baseline::of(&spread));
     });
     assert_eq!(known.outcome, Outcome::Passed);
     let sure = check(&spread, |policy| policy.criteria.confidence = 0.8);
@@ -333,7 +342,7 @@ fn losses_prove_nothing_about_blocks_but_resident_memory_needs_none() {
     };
     assert_eq!(check(&spoilt, strict).outcome, Outcome::Undecided);
     let heavy = check(&spoilt, |policy| {
-        policy.criteria.max_rss_bytes = Some(1_999_999)
+        policy.criteria.max_rss_bytes = Some(1_999_999);
     });
     assert_eq!(heavy.failures[0].criterion, Criterion::MaxRss);
     assert_eq!(heavy.outcome, Outcome::Failed);
