@@ -15,6 +15,7 @@ pub mod growth;
 pub mod pipeline;
 pub mod symbols;
 pub mod report;
+pub mod check;
 pub mod export;
 pub mod host;
 pub mod doctor;

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Trace(args) => session::trace(TraceConfig::new(*args)?),
+        Command::Check(args) => session::trace(TraceConfig::of_check(*args)?),
         Command::Doctor(args) => doctor::examine(doctor_pid(&args)?),
     }
 }

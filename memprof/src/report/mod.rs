@@ -8,6 +8,7 @@
 //! report reads back into the same structures.
 
 mod allocator;
+mod check;
 mod frame;
 mod hex;
 mod leak;
@@ -18,6 +19,7 @@ mod target;
 mod timeline;
 
 pub use allocator::TopAllocator;
+pub use check::{Check, Criteria, Criterion, Excused, FailOn, Failure, Outcome};
 pub use frame::Frame;
 pub use hex::{HexAddress, HexStackId};
 pub use leak::{LeakDetection, Severity, Verdict};

@@ -46,6 +46,8 @@ pub struct Choice<'a> {
     pub sort: Sort,
     /// How many of them.
     pub top: usize,
+    /// Beside those, how many that leak or grow.
+    pub suspects: usize,
 }
 
 /// What a report needs from the collector, copied out of the lock.
@@ -76,7 +78,12 @@ pub fn extract(
     choice: Choice<'_>,
     context: &Context,
 ) -> Extract {
-    let Choice { filter, sort, top } = choice;
+    let Choice {
+        filter,
+        sort,
+        top,
+        suspects,
+    } = choice;
     let mut sites = state.pipeline.snapshot(now, filter).sites;
     let mut uncertainty = Uncertainty::default();
     for site in &sites {
@@ -90,8 +97,10 @@ pub fn extract(
             site.site,
         )
     });
-    sites.truncate(top);
     let judged = state.pipeline.judge(now, context);
+    let rest = sites.split_off(top.min(sites.len()));
+    let rest = rest.into_iter().filter(|site| judged.is_suspect(site));
+    sites.extend(rest.take(suspects));
     let sites = sites
         .into_iter()
         .map(|site| {
@@ -250,6 +259,9 @@ pub fn name(
                 rate_bytes_per_second: judgement.as_ref().and_then(|one| one.rate).or_else(|| {
                     (elapsed_seconds > 0.0).then(|| growth_bytes(site) as f64 / elapsed_seconds)
                 }),
+                rate_ci95_bytes_per_second: judgement.as_ref().and_then(|one| one.rate_ci95),
+                left_bytes: judgement.as_ref().and_then(|one| one.left),
+                severity: judgement.as_ref().and_then(|one| one.severity),
                 function: guilty.function,
                 file: guilty.file,
                 line: guilty.line,

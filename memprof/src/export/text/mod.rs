@@ -2,6 +2,7 @@
 //! end what was traced, the totals, the stacks that hold most, and how far all that can be trusted.
 
 mod allocator;
+mod check;
 mod figures;
 mod fit;
 mod header;
@@ -16,6 +17,7 @@ mod trust;
 
 use std::io::{self, Write};
 
+pub(super) use self::check::CheckText;
 use self::figures::Figures;
 use self::history::{Before, History};
 use self::page::{Page, Paint};
