@@ -36,13 +36,19 @@ pub enum Command {
     Diff(DiffArgs),
     /// Set a named point in a running trace: the report says what was left between two of them
     Mark(MarkArgs),
+    /// Trace, judge, and exit by the verdict: 0 passed, 3 failed, 4 not enough evidence
+    ///
+    /// A gate for pipelines. Traces as `trace` does, judges once at the end, and says what fails: a
+    /// leak, or one of the bounds that are given. 1 and 2 mean, as everywhere, that memprof failed
+    /// or was used wrongly.
+    Check(Box<CheckArgs>),
     /// Say what this kernel, user and target allow, each line with its cure
     Doctor(DoctorArgs),
 }
 
-/// Arguments of `memprof trace`.
+/// Whom to trace: the same words in every command that traces.
 #[derive(Debug, Args)]
-pub struct TraceArgs {
+pub struct TargetArgs {
     /// Process to attach to; may be given several times
     #[arg(long, value_name = "PID", allow_negative_numbers = true)]
     pub pid: Vec<String>,
@@ -60,17 +66,91 @@ pub struct TraceArgs {
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
 
+    #[command(flatten)]
+    pub cycles: CyclesArgs,
+
+    /// Command to launch and trace
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// How to trace and judge, and where to say so.
+#[derive(Debug, Args)]
+pub struct TracingArgs {
     /// Stop after this time: 30s, 10m, 24h, 7d [default: at Ctrl-C or the target's exit]
     #[arg(long, value_name = "TIME")]
     pub duration: Option<String>,
 
-    /// Time between reports
-    #[arg(long, value_name = "TIME", default_value = "5s")]
-    pub interval: String,
-
     /// Call paths to show
     #[arg(long, value_name = "N", default_value = "10")]
     pub top: String,
+
+    /// Pass over frames whose function or module matches when naming the guilty line; * and ?
+    /// match the whole name, else a part of it is enough; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    pub skip: Vec<String>,
+
+    /// Look for separate debug files here too, before /usr/lib/debug: DIR/.build-id/xx/yyyy.debug
+    /// and DIR/PATH/NAME.debug; may be given several times
+    #[arg(long, value_name = "DIR")]
+    pub debug_dir: Vec<PathBuf>,
+
+    /// Where the report goes; - is standard output
+    #[arg(long, short, value_name = "FILE", default_value = "-")]
+    pub output: OsString,
+
+    /// Follow a sample of the blocks, one in so many bytes on average (512KiB, say); totals are
+    /// weighted, and come with the interval that the truth is in
+    #[arg(long, value_name = "SIZE")]
+    pub sample_bytes: Option<String>,
+
+    /// Hold the share of the target's processor time that tracing takes, as estimated: above it,
+    /// sample; and if that is too much too, take the probes out
+    #[arg(long, value_name = "PERCENT")]
+    pub max_overhead: Option<String>,
+
+    /// Judge nothing if more of the events than this are lost
+    #[arg(long, value_name = "PERCENT", default_value = "0.1%")]
+    pub max_lost: String,
+
+    /// Where minor, moderate and severe begin: three sizes left, three rates
+    #[arg(
+        long,
+        value_name = "SIZE,SIZE,SIZE,RATE,RATE,RATE",
+        default_value = "500KB,5MB,20MB,1MB/s,2MB/s,5MB/s"
+    )]
+    pub severity_bounds: String,
+
+    /// Run this shell command when the verdict becomes a leak, with the report as JSON on its input
+    #[arg(long, value_name = "COMMAND")]
+    pub on_leak: Option<String>,
+
+    /// No progress on standard error, no reports before the last
+    #[arg(long, short)]
+    pub quiet: bool,
+
+    /// Say more of what is done
+    #[arg(long, short, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Probe every function at its entry and its return, as if no inner probes could be proved: what
+    /// benchmarks compare with
+    #[arg(long, hide = true)]
+    pub entry_probes: bool,
+}
+
+/// Arguments of `memprof trace`.
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+
+    #[command(flatten)]
+    pub tracing: TracingArgs,
+
+    /// Time between reports
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    pub interval: String,
 
     /// What comes first: outstanding, allocated, count or rate
     #[arg(long, value_name = "KEY", default_value = "outstanding")]
@@ -88,57 +168,63 @@ pub struct TraceArgs {
     #[arg(long, value_name = "SIZE")]
     pub max_size: Option<String>,
 
-    /// Pass over frames whose function or module matches when naming the guilty line; * and ?
-    /// match the whole name, else a part of it is enough; may be given several times
-    #[arg(long, value_name = "PATTERN")]
-    pub skip: Vec<String>,
-
-    /// Look for separate debug files here too, before /usr/lib/debug: DIR/.build-id/xx/yyyy.debug
-    /// and DIR/PATH/NAME.debug; may be given several times
-    #[arg(long, value_name = "DIR")]
-    pub debug_dir: Vec<PathBuf>,
-
     /// Format of the report: text, json, jsonl or folded
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: String,
 
-    /// Where the report goes; - is standard output
-    #[arg(long, short, value_name = "FILE", default_value = "-")]
-    pub output: OsString,
-
     /// What memprof's exit status says: `verdict`, or `child` for the launched command's own
     #[arg(long, value_name = "WHOSE", default_value = "verdict")]
     pub exit_status: String,
+}
 
-    /// Follow a sample of the blocks, one in so many bytes on average (512KiB, say); totals are
-    /// weighted, and come with the interval that the truth is in
-    #[arg(long, value_name = "SIZE")]
-    pub sample_bytes: Option<String>,
-
-    /// Hold the share of the target's processor time that tracing takes, as estimated: above it,
-    /// sample; and if that is too much too, take the probes out
-    #[arg(long, value_name = "PERCENT")]
-    pub max_overhead: Option<String>,
-
-    /// No progress on standard error, no reports before the last
-    #[arg(long, short)]
-    pub quiet: bool,
-
-    /// Say more of what is done
-    #[arg(long, short, action = clap::ArgAction::Count)]
-    pub verbose: u8,
-
-    /// Probe every function at its entry and its return, as if no inner probes could be proved: what
-    /// benchmarks compare with
-    #[arg(long, hide = true)]
-    pub entry_probes: bool,
+/// Arguments of `memprof check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
 
     #[command(flatten)]
-    pub cycles: CyclesArgs,
+    pub tracing: TracingArgs,
 
-    /// Command to launch and trace
-    #[arg(last = true, value_name = "COMMAND")]
-    pub command: Vec<OsString>,
+    /// Judge from this time on: what is allocated before stays in the totals, and counts as no growth
+    #[arg(long, value_name = "TIME", default_value = "0")]
+    pub warm_up: String,
+
+    /// Which verdicts fail: leak, or growing (a leak, or growth that may be one)
+    #[arg(long, value_name = "VERDICT", default_value = "leak")]
+    pub fail_on: String,
+
+    /// How sure a verdict must be to fail, 0 to 1
+    #[arg(long, value_name = "NUMBER", default_value = "0.4")]
+    pub confidence: String,
+
+    /// Fail only from this severity on: minor, moderate or severe [default: any leak fails]
+    #[arg(long, value_name = "DEGREE")]
+    pub severity: Option<String>,
+
+    /// Fail if what is outstanding grows faster: 10MB/h, 1KiB/s
+    #[arg(long, value_name = "RATE")]
+    pub max_growth: Option<String>,
+
+    /// Fail if more is outstanding at any time after the warm-up
+    #[arg(long, value_name = "SIZE")]
+    pub max_outstanding: Option<String>,
+
+    /// Fail if more is resident at any look (four a second) after the warm-up
+    #[arg(long, value_name = "SIZE")]
+    pub max_rss: Option<String>,
+
+    /// Known call paths that may fail, each with the reason why (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub suppressions: Option<PathBuf>,
+
+    /// Fail only by what is worse than in this report (JSON, of `check` or `trace`)
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+
+    /// Format of the report: text, json, junit or github
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: String,
 }
 
 /// Arguments of `memprof doctor`.

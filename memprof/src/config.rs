@@ -13,23 +13,29 @@ mod cycles;
 mod offline;
 pub use cycles::CyclesConfig;
 pub use offline::{DiffConfig, MarkConfig, ReportConfig};
+mod check;
+
+pub use check::CheckConfig;
 
 use crate::{
     bad_input,
-    cli::{DoctorArgs, TraceArgs},
+    cli::{DoctorArgs, TargetArgs, TraceArgs, TracingArgs},
     export::Format,
+    growth::SeverityBounds,
     identity::Pid,
     pipeline::ShownFilter,
     probes::kernel_side::Children,
-    units::{parse_duration, parse_size},
+    units::{parse_duration, parse_rate, parse_size},
 };
 
 /// The shortest time between two reports: below it the reports would be the load.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// Time between reports unless it is said: of a check, between the points of its timeline.
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
 /// The most call paths that a report shows one by one.
 const MOST_SHOWN: usize = 100_000;
 
-/// A validated `memprof trace`.
+/// A validated `memprof trace`, or the part of `memprof check` that traces.
 #[derive(Debug)]
 pub struct TraceConfig {
     /// Whom to trace.
@@ -64,10 +70,18 @@ pub struct TraceConfig {
     pub sample_bytes: Option<u64>,
     /// The most that tracing may take of the targets' processor time, as a share.
     pub max_overhead: Option<f64>,
+    /// The share of the events that may be lost before nothing is judged.
+    pub max_lost: f64,
+    /// Where the degrees of severity begin.
+    pub severity: SeverityBounds,
+    /// What to run when the verdict becomes a leak.
+    pub on_leak: Option<String>,
     /// Probe entries and returns alone.
     pub entry_probes: bool,
     /// What is done again and again meanwhile.
     pub cycles: Option<CyclesConfig>,
+    /// What else `memprof check` asks for.
+    pub check: Option<CheckConfig>,
 }
 
 /// Whom to trace.
@@ -111,31 +125,10 @@ impl TraceConfig {
     ///
     /// # Errors
     /// The first one that makes no sense, as bad input.
-    pub fn new(mut args: TraceArgs) -> Result<Self> {
-        let cycles = CyclesConfig::new(&args.cycles, !args.pid.is_empty(), &mut args.command)?;
-        if args.no_children && cycles.as_ref().is_some_and(|cycles| cycles.launches) {
-            return Err(bad_input!(
-                "--no-children does not go with a command that --cycles launches anew each time: \
-                 leave it out"
-            ));
-        }
-        let launched = !args.command.is_empty();
-        let target = target(args.pid, args.command, args.user)?;
-        let children = if args.children || (launched && !args.no_children) {
-            Children::Followed
-        } else {
-            Children::Ignored
-        };
-        let duration = args
-            .duration
-            .as_deref()
-            .map(|text| time("--duration", text));
-        let duration = duration.transpose()?;
-        if duration.is_some_and(|duration| duration.is_zero()) {
-            return Err(bad_input!(
-                "--duration 0 traces nothing: give a time such as 30s"
-            ));
-        }
+    pub fn new(args: TraceArgs) -> Result<Self> {
+        // With a process to attach to, a command is the action of cycles, or one target too many.
+        let launched = !args.target.command.is_empty() && args.target.pid.is_empty();
+        let common = Self::common(args.target, args.tracing)?;
         let interval = time("--interval", &args.interval)?;
         if interval < SHORTEST_INTERVAL {
             return Err(bad_input!(
@@ -158,31 +151,93 @@ impl TraceConfig {
             }
         };
         Ok(Self {
-            target,
-            children,
-            duration,
             interval,
-            top: top(&args.top)?,
             sort: sort(&args.sort)?,
             filter: filter(
                 args.min_age.as_deref(),
                 args.min_size.as_deref(),
                 args.max_size.as_deref(),
             )?,
-            skip: args.skip,
-            debug_dirs: directories(args.debug_dir)?,
             format: args
                 .format
                 .parse()
                 .map_err(|error| bad_input!("--format: {error}"))?,
-            output: destination(args.output),
             exit_status_of_child,
+            ..common
+        })
+    }
+
+    /// What all commands that trace have in common; the rest at its defaults.
+    fn common(mut who: TargetArgs, args: TracingArgs) -> Result<Self> {
+        let cycles = CyclesConfig::new(&who.cycles, !who.pid.is_empty(), &mut who.command)?;
+        if who.no_children && cycles.as_ref().is_some_and(|cycles| cycles.launches) {
+            return Err(bad_input!(
+                "--no-children does not go with a command that --cycles launches anew each time: \
+                 leave it out"
+            ));
+        }
+        let launched = !who.command.is_empty();
+        let children = if who.children || (launched && !who.no_children) {
+            Children::Followed
+        } else {
+            Children::Ignored
+        };
+        let duration = args
+            .duration
+            .as_deref()
+            .map(|text| time("--duration", text));
+        let duration = duration.transpose()?;
+        if duration.is_some_and(|duration| duration.is_zero()) {
+            return Err(bad_input!(
+                "--duration 0 traces nothing: give a time such as 30s"
+            ));
+        }
+        if args
+            .on_leak
+            .as_deref()
+            .is_some_and(|text| text.trim().is_empty())
+        {
+            return Err(bad_input!(
+                "--on-leak needs a command, such as 'cat > leak.json'"
+            ));
+        }
+        Ok(Self {
+            target: target(who.pid, who.command, who.user)?,
+            children,
+            duration,
+            interval: DEFAULT_INTERVAL,
+            top: top(&args.top)?,
+            sort: Sort::Outstanding,
+            filter: ShownFilter::default(),
+            skip: args.skip,
+            debug_dirs: directories(args.debug_dir)?,
+            format: Format::default(),
+            output: destination(args.output),
+            exit_status_of_child: false,
             quiet: args.quiet,
             verbose: args.verbose > 0,
             sample_bytes: args.sample_bytes.as_deref().map(sample_bytes).transpose()?,
-            max_overhead: args.max_overhead.as_deref().map(share).transpose()?,
+            max_overhead: args
+                .max_overhead
+                .as_deref()
+                .map(|text| match percent(text) {
+                    Some(share) if share > 0.0 => Ok(share),
+                    _ => Err(bad_input!(
+                        "--max-overhead {text:?}: give a share above 0% and up to 100%, such as 5%"
+                    )),
+                })
+                .transpose()?,
+            max_lost: percent(&args.max_lost).ok_or_else(|| {
+                bad_input!(
+                    "--max-lost {:?}: give a share from 0% to 100%, such as 0.1%",
+                    args.max_lost
+                )
+            })?,
+            severity: severity_bounds(&args.severity_bounds)?,
+            on_leak: args.on_leak,
             entry_probes: args.entry_probes,
             cycles,
+            check: None,
         })
     }
 }
@@ -242,16 +297,44 @@ fn sample_bytes(text: &str) -> Result<u64> {
     }
 }
 
-fn share(text: &str) -> Result<f64> {
-    let percent: Option<f64> = text
-        .strip_suffix('%')
-        .and_then(|number| number.trim().parse().ok());
-    match percent {
-        Some(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
-        _ => Err(bad_input!(
-            "--max-overhead {text:?}: give a share above 0% and up to 100%, such as 5%"
-        )),
+/// A share given in percent, 0 to 1.
+fn percent(text: &str) -> Option<f64> {
+    let number = text.strip_suffix('%')?.trim();
+    let percent: f64 = number.parse().ok()?;
+    (0.0..=100.0).contains(&percent).then_some(percent / 100.0)
+}
+
+fn rate(option: &str, text: &str) -> Result<f64> {
+    parse_rate(text).map_err(|error| bad_input!("{option} {text:?}: {error}"))
+}
+
+fn severity_bounds(text: &str) -> Result<SeverityBounds> {
+    const OPTION: &str = "--severity-bounds";
+    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+    let [minor, moderate, severe, slow, medium, fast] = parts.as_slice() else {
+        return Err(bad_input!(
+            "{OPTION} {text:?}: give three sizes and three rates, such as \
+             500KB,5MB,20MB,1MB/s,2MB/s,5MB/s"
+        ));
+    };
+    let bounds = SeverityBounds {
+        bytes: [
+            size(OPTION, minor)?,
+            size(OPTION, moderate)?,
+            size(OPTION, severe)?,
+        ],
+        rates: [
+            rate(OPTION, slow)?,
+            rate(OPTION, medium)?,
+            rate(OPTION, fast)?,
+        ],
+    };
+    if !bounds.bytes.is_sorted() || !bounds.rates.is_sorted() {
+        return Err(bad_input!(
+            "{OPTION} {text:?}: a worse degree can't begin below a lesser one"
+        ));
     }
+    Ok(bounds)
 }
 
 fn top(text: &str) -> Result<usize> {
@@ -359,6 +442,13 @@ mod tests {
     }
 
     #[test]
+    fn the_default_bounds_are_those_of_the_contract() {
+        let config = config(&["--pid", "7"]).unwrap();
+        assert_eq!(config.severity, SeverityBounds::default());
+        assert_eq!(config.max_lost, 0.001);
+    }
+
+    #[test]
     fn debug_directories_stand_in_the_order_given() {
         let config = config(&["--pid", "7", "--debug-dir", "/usr", "--debug-dir", "/tmp"]);
         let expected = [PathBuf::from("/usr"), PathBuf::from("/tmp")];
@@ -379,6 +469,13 @@ mod tests {
         assert!(refusal(&["--pid", "1", "--max-overhead", "5"]).contains("such as 5%"));
         assert!(refusal(&["--pid", "1", "--max-overhead", "0%"]).contains("above 0%"));
         assert!(refusal(&["--pid", "1", "--max-overhead", "NaN%"]).contains("above 0%"));
+        assert!(refusal(&["--pid", "1", "--max-lost", "101%"]).contains("such as 0.1%"));
+        assert!(refusal(&["--pid", "1", "--max-lost", "0.1"]).contains("such as 0.1%"));
+        assert!(refusal(&["--pid", "1", "--on-leak", " "]).contains("needs a command"));
+        let few = ["--pid", "1", "--severity-bounds", "1KB,2KB"];
+        assert!(refusal(&few).contains("three sizes"));
+        let unsorted = ["--pid", "1", "--severity-bounds", "2,1,3,1/s,2/s,3/s"];
+        assert!(refusal(&unsorted).contains("lesser"));
         assert!(refusal(&["--pid", "1", "--top", "0"]).contains("--top"));
         assert!(refusal(&["--pid", "1", "--sort", "name"]).contains("--sort"));
         assert!(refusal(&["--pid", "1", "--format", "svg"]).contains("folded"));

@@ -17,6 +17,7 @@ pub mod pipeline;
 pub mod symbols;
 pub mod report;
 pub mod diff;
+pub mod check;
 pub mod export;
 pub mod saved;
 pub mod control;

@@ -36,6 +36,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Report(args) => offline::report(&ReportConfig::new(args)?),
         Command::Diff(args) => offline::diff(&DiffConfig::new(args)?),
         Command::Mark(args) => mark::set(&MarkConfig::new(&args)?),
+        Command::Check(args) => session::trace(TraceConfig::of_check(*args)?),
         Command::Doctor(args) => doctor::examine(doctor_pid(&args)?),
     }
 }

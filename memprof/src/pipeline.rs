@@ -124,6 +124,8 @@ pub struct Pipeline {
     /// Not every block was taken, at some time of the run.
     is_sampled: bool,
     summary: Summary,
+    /// The highest before growth was judged, and when.
+    earlier_peak: (u64, Nanoseconds),
     counts: Counts,
 }
 
@@ -158,6 +160,7 @@ impl Pipeline {
                 peak_at: start,
                 ..Summary::default()
             },
+            earlier_peak: (0, start),
             counts: Counts::default(),
         }
     }
@@ -235,7 +238,33 @@ impl Pipeline {
 
     /// Totals over all spaces.
     pub fn summary(&self) -> Summary {
-        self.summary
+        let mut summary = self.summary;
+        let (bytes, at) = self.earlier_peak;
+        if bytes >= summary.peak_outstanding_bytes {
+            summary.peak_outstanding_bytes = bytes;
+            summary.peak_at = at;
+        }
+        summary
+    }
+
+    /// The most bytes outstanding at one time since growth is judged.
+    pub fn judged_peak_bytes(&self) -> u64 {
+        self.summary.peak_outstanding_bytes
+    }
+
+    /// Judges growth from `now` on: what is outstanding by then stays in all totals, but no block of
+    /// it counts as growth.
+    pub fn judge_from(&mut self, now: Nanoseconds) {
+        let whole = self.summary();
+        self.earlier_peak = (whole.peak_outstanding_bytes, whole.peak_at);
+        self.summary.peak_outstanding_bytes = whole.totals.outstanding_bytes();
+        self.summary.peak_at = now;
+        let tick = self.ticks.of(now);
+        for space in &mut self.spaces {
+            space.restart_series(tick, &mut self.room);
+        }
+        self.outstanding = Course::new(tick);
+        self.resident = Course::new(tick);
     }
 
     /// What was not as it should be.

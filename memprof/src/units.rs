@@ -6,12 +6,14 @@
 
 mod duration;
 mod number;
+mod rate;
 mod size;
 
 use std::fmt;
 
 pub use duration::{LONGEST, format_duration, format_seconds, parse_duration};
 pub use number::{format_count, format_share};
+pub use rate::parse_rate;
 pub use size::{format_rate, format_size, format_size_change, parse_size};
 
 /// Why a size or a duration was refused.

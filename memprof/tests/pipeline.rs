@@ -554,3 +554,86 @@ fn what_windows_left_is_told_by_the_rows_of_the_snapshot() {
         ]
     );
 }
+
+#[test]
+fn what_was_there_before_judging_begins_stays_in_the_totals_and_is_no_growth() {
+    use memprof::growth::{Context, Verdict};
+    // Ticks of 67 ms: a block every 100 ms, and twice as many at first.
+    let step = SECOND / 10;
+    let mut pipeline = Pipeline::new(0, 1);
+    pipeline.add_process(Pid(100), PARENT);
+    let mut now = 0;
+    let mut address = 0x1000;
+    let mut run = |pipeline: &mut Pipeline, stack, steps: u64, size: u64| {
+        for _ in 0..steps {
+            now += step;
+            address += 0x1000;
+            let what = What::Alloc {
+                address,
+                size,
+                stack,
+            };
+            pipeline.apply(Event {
+                time: now,
+                space: PARENT,
+                what,
+            });
+            pipeline.hold(now, None);
+        }
+        now
+    };
+    let warm = run(&mut pipeline, A, 200, 1000);
+    let verdict = |pipeline: &Pipeline, now| {
+        let context = Context::new(pipeline.ticks());
+        pipeline.judge(now, &context).whole.verdict
+    };
+    assert_eq!(verdict(&pipeline, warm), Verdict::Leak);
+
+    pipeline.judge_from(warm);
+    assert_eq!(pipeline.judged_peak_bytes(), 200_000);
+    // Each of these is freed at once; the old ones stay.
+    let free_soon = |pipeline: &mut Pipeline| {
+        let mut now = warm;
+        for _ in 0..200 {
+            now += step;
+            for what in [
+                What::Alloc {
+                    address: 0xfff0,
+                    size: 500,
+                    stack: B,
+                },
+                What::Free { address: 0xfff0 },
+            ] {
+                let space = PARENT;
+                pipeline.apply(Event {
+                    time: now,
+                    space,
+                    what,
+                });
+            }
+            pipeline.hold(now, None);
+        }
+        now
+    };
+    let end = free_soon(&mut pipeline);
+    assert_ne!(verdict(&pipeline, end), Verdict::Leak);
+    assert_ne!(verdict(&pipeline, end), Verdict::Growing);
+    let totals = pipeline.summary();
+    assert_eq!(totals.totals.outstanding_bytes(), 200_000);
+    assert_eq!(totals.peak_outstanding_bytes, 200_500);
+    assert_eq!(pipeline.judged_peak_bytes(), 200_500);
+}
+
+#[test]
+fn the_peak_of_a_run_may_be_before_judging_begins() {
+    let mut script = Script::new();
+    script.alloc(PARENT, 0x10, 900, A);
+    script.alloc(PARENT, 0x20, 100, A);
+    script.free(PARENT, 0x10);
+    script.pipeline.judge_from(script.now);
+    script.alloc(PARENT, 0x30, 50, A);
+    let summary = script.summary();
+    assert_eq!(summary.peak_outstanding_bytes, 1000);
+    assert_eq!(summary.peak_at, 2 * SECOND);
+    assert_eq!(script.pipeline.judged_peak_bytes(), 150);
+}

@@ -1,6 +1,6 @@
 //! How a frame is called where it has no name, and where it is.
 
-use crate::report::Frame;
+use crate::report::{Frame, TopAllocator};
 
 /// The function's name; without one `[module+0x123]`, or `[unknown]`.
 pub(super) fn function_label(frame: &Frame) -> String {
@@ -21,6 +21,41 @@ pub(super) fn source_label(file: Option<&str>, line: Option<u32>) -> Option<Stri
         Some(line) => format!("{file}:{line}"),
         None => file.to_owned(),
     })
+}
+
+/// The function that a person would go and fix, with its source line.
+pub(super) fn allocator_label(allocator: &TopAllocator) -> String {
+    let guilty = allocator.guilty_frame();
+    let function = match (&allocator.function, guilty) {
+        (Some(function), _) => function.clone(),
+        (None, Some(index)) => function_label(&allocator.stack[index]),
+        (None, None) => "[unknown]".to_owned(),
+    };
+    match source_label(allocator.file.as_deref(), allocator.line) {
+        Some(source) => format!("{function} ({source})"),
+        None => function,
+    }
+}
+
+/// A line for each of the innermost `most` frames, and one for those left out.
+pub(super) fn frame_lines(allocator: &TopAllocator, most: usize) -> Vec<String> {
+    let mut lines: Vec<String> = allocator
+        .stack
+        .iter()
+        .take(most)
+        .map(|frame| {
+            let function = function_label(frame);
+            match source_label(frame.file.as_deref(), frame.line) {
+                Some(source) => format!("{function} ({source})"),
+                None => function,
+            }
+        })
+        .collect();
+    let left_out = allocator.stack.len() - lines.len();
+    if left_out > 0 {
+        lines.push(format!("and {left_out} more"));
+    }
+    lines
 }
 
 /// The last part of a path; the path itself where that would be empty.

@@ -4,8 +4,10 @@
 
 mod escape;
 mod folded;
+mod github;
 mod json;
 mod jsonl;
+mod junit;
 mod label;
 mod text;
 
@@ -81,6 +83,15 @@ static FORMATS: [Entry; 4] = [
     Entry { name: "folded", make: |_| Box::new(folded::Folded), writes_intervals: false, wants_every_stack: true, whole_by_line: false },
 ];
 
+/// The formats of `memprof check`, whose reports say what was decided; the first is the default.
+#[rustfmt::skip]
+static CHECK_FORMATS: [Entry; 4] = [
+    Entry { name: "text", make: |style| Box::new(text::CheckText::new(style)), writes_intervals: false, wants_every_stack: false, whole_by_line: false },
+    Entry { name: "json", make: |_| Box::new(json::Json), writes_intervals: false, wants_every_stack: false, whole_by_line: false },
+    Entry { name: "junit", make: |_| Box::new(junit::JUnit), writes_intervals: false, wants_every_stack: false, whole_by_line: false },
+    Entry { name: "github", make: |_| Box::new(github::GitHub), writes_intervals: false, wants_every_stack: false, whole_by_line: false },
+];
+
 /// An output format that exists. Read it from its name.
 #[derive(Clone, Copy)]
 pub struct Format(&'static Entry);
@@ -89,6 +100,14 @@ impl Format {
     /// All formats.
     pub fn all() -> impl Iterator<Item = Format> {
         FORMATS.iter().map(Format)
+    }
+
+    /// A format of `memprof check`, by its name.
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub fn of_check(name: &str) -> Result<Self, UnknownFormat> {
+        find(&CHECK_FORMATS, name)
     }
 
     /// The name that users give.
@@ -148,24 +167,32 @@ impl FromStr for Format {
     type Err = UnknownFormat;
 
     fn from_str(name: &str) -> Result<Self, UnknownFormat> {
-        Format::all()
-            .find(|format| format.name() == name)
-            .ok_or_else(|| UnknownFormat(name.to_owned()))
+        find(&FORMATS, name)
     }
+}
+
+fn find(formats: &'static [Entry], name: &str) -> Result<Format, UnknownFormat> {
+    let found = formats.iter().find(|format| format.name == name);
+    found.map(Format).ok_or_else(|| UnknownFormat {
+        name: name.to_owned(),
+        known: formats.iter().map(|format| format.name).collect(),
+    })
 }
 
 /// The name of a format that does not exist; its message lists those that do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownFormat(pub String);
+pub struct UnknownFormat {
+    name: String,
+    known: Vec<&'static str>,
+}
 
 impl fmt::Display for UnknownFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = Format::all().map(Format::name).collect();
         write!(
             f,
             "unknown format {:?}; there are {}",
-            self.0,
-            names.join(", ")
+            self.name,
+            self.known.join(", ")
         )
     }
 }

@@ -16,6 +16,18 @@ pub enum Severity {
     Severe,
 }
 
+impl Severity {
+    /// In a word, as the JSON has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::None => "none",
+            Severity::Minor => "minor",
+            Severity::Moderate => "moderate",
+            Severity::Severe => "severe",
+        }
+    }
+}
+
 /// Where each degree begins. The default is what [`Severity`] says.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SeverityBounds {

@@ -2,9 +2,12 @@
 
 use hashbrown::HashMap;
 
+use super::snapshot::SiteSnapshot;
 use super::space::Space;
 use crate::events::event::{Nanoseconds, SpaceId};
-use crate::growth::{Context, Course, Judgement, Series, Tick, judge as judge_one, judge_all};
+use crate::growth::{
+    Context, Course, Judgement, Series, Tick, Verdict, judge as judge_one, judge_all,
+};
 
 /// How long before the last of them spaces may have ended to be judged with it, if none lives any
 /// more, nanoseconds.
@@ -57,6 +60,12 @@ pub(super) fn judge(
 }
 
 impl Judged {
+    /// Whether a site was said to leak, or to grow as a leak does.
+    pub fn is_suspect(&self, site: &SiteSnapshot) -> bool {
+        let judgement = self.sites.get(&(site.space, site.site));
+        judgement.is_some_and(|one| matches!(one.verdict, Verdict::Leak | Verdict::Growing))
+    }
+
     /// Of one site: as it was judged with the others, or by itself if it was not.
     pub(super) fn of_site(
         &self,

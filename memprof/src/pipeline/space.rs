@@ -120,6 +120,13 @@ impl Space {
         self.series = Vec::new();
     }
 
+    /// Forgets how blocks came and went before `tick`: what lives by then is there from the start.
+    pub(super) fn restart_series(&mut self, tick: Tick, room: &mut Room) {
+        let fresh = self.series.iter().map(|one| one.forked(tick)).collect();
+        self.forget_series(room);
+        self.series = fresh;
+    }
+
     /// The program is gone and its blocks with it; the totals stay.
     pub(super) fn discard(&mut self, start: Nanoseconds) {
         self.table = LiveTable::new(start, self.seed);

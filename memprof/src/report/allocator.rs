@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Frame, HexStackId, Verdict};
+use super::{Frame, HexStackId, Severity, Verdict};
 
 /// The totals of one stack of one process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +40,15 @@ pub struct TopAllocator {
     pub confidence: Option<f64>,
     /// How fast the outstanding bytes grow.
     pub rate_bytes_per_second: Option<f64>,
+    /// The 95 % confidence interval of that rate: lower end, upper end.
+    #[serde(default)]
+    pub rate_ci95_bytes_per_second: Option<[f64; 2]>,
+    /// Of a leak the bytes that it has left for good so far, of other growth what is outstanding.
+    #[serde(default)]
+    pub left_bytes: Option<u64>,
+    /// How bad a leak is, or growth that may be one.
+    #[serde(default)]
+    pub severity: Option<Severity>,
     /// The function that a person would go and fix: the first frame outside allocators, their
     /// shims and standard containers.
     pub function: Option<String>,
@@ -102,6 +111,9 @@ mod tests {
             verdict: Verdict::InsufficientData,
             confidence: None,
             rate_bytes_per_second: None,
+            rate_ci95_bytes_per_second: None,
+            left_bytes: None,
+            severity: None,
             function: Some("walk".to_owned()),
             file: None,
             line: None,

@@ -9,6 +9,7 @@
 
 mod allocator;
 mod cycles;
+mod check;
 mod frame;
 mod hex;
 mod leak;
@@ -19,6 +20,7 @@ mod target;
 mod timeline;
 
 pub use allocator::TopAllocator;
+pub use check::{Check, Criteria, Criterion, Excused, FailOn, Failure, Outcome};
 pub use cycles::{Cycle, CycleKind, Cycles, LeftPerCycle};
 pub use frame::Frame;
 pub use hex::{HexAddress, HexStackId};

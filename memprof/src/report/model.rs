@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cycles, LeakDetection, Mark, ProcessTotals, Quality, Summary, Target, TimelinePoint,
+    Check, Cycles, LeakDetection, Mark, ProcessTotals, Quality, Summary, Target, TimelinePoint,
     TopAllocator, Window,
 };
 
@@ -43,6 +43,9 @@ pub struct Report {
     pub timeline: Vec<TimelinePoint>,
     /// How far all this can be trusted.
     pub quality: Quality,
+    /// What `memprof check` decided; not there in other reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
 }
 
 /// The versions of the report; a file of another one is refused by name when it is read.

@@ -52,6 +52,8 @@ pub struct Choice<'a> {
     pub windows: bool,
     /// What was done again and again.
     pub cycles: Option<&'a Cycles>,
+    /// Beside those, how many that leak or grow.
+    pub suspects: usize,
 }
 
 /// What a report needs from the collector, copied out of the lock.
@@ -85,7 +87,11 @@ pub fn extract(
     context: &Context,
 ) -> Extract {
     let Choice {
-        filter, sort, top, ..
+        filter,
+        sort,
+        top,
+        suspects,
+        ..
     } = choice;
     let mut snapshot = state.pipeline.snapshot(now, filter);
     let between = left::between(state, &snapshot, choice);
@@ -102,8 +108,10 @@ pub fn extract(
             site.site,
         )
     });
-    sites.truncate(top);
     let judged = state.pipeline.judge(now, context);
+    let rest = sites.split_off(top.min(sites.len()));
+    let rest = rest.into_iter().filter(|site| judged.is_suspect(site));
+    sites.extend(rest.take(suspects));
     let show = |site: SiteSnapshot| {
         let places = site.stack.and_then(|stack| state.places.get(&stack));
         ShownSite {
@@ -263,6 +271,9 @@ pub fn name(
                 rate_bytes_per_second: judgement.as_ref().and_then(|one| one.rate).or_else(|| {
                     (elapsed_seconds > 0.0).then(|| growth_bytes(site) as f64 / elapsed_seconds)
                 }),
+                rate_ci95_bytes_per_second: judgement.as_ref().and_then(|one| one.rate_ci95),
+                left_bytes: judgement.as_ref().and_then(|one| one.left),
+                severity: judgement.as_ref().and_then(|one| one.severity),
                 function: guilty.function,
                 file: guilty.file,
                 line: guilty.line,

@@ -1,6 +1,8 @@
-//! `memprof trace`, wired: prepare, probe, follow, report, detach.
+//! `memprof trace` and `check`, wired: prepare, probe, follow, report, detach.
 
+mod alerts;
 mod assemble;
+mod check;
 mod collector;
 mod code_maps;
 mod control;
@@ -25,6 +27,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::mpsc::unbounded_channel;
 
 use self::{
+    check::Gate,
     code_maps::CodeMaps,
     collector::{Collector, State, monotonic},
     control::Control,
@@ -48,6 +51,11 @@ use crate::{
 /// # Errors
 /// Bad input, found before anything is touched, or a failure of memprof or the kernel.
 pub fn trace(config: TraceConfig) -> Result<ExitCode> {
+    let gate = config
+        .check
+        .as_ref()
+        .map(|check| Gate::open(check, config.severity));
+    let gate = gate.transpose()?;
     let output = Output::open(&config.output, config.format)?;
     let mut targets = Targets::prepare(&config)?;
     host::require_tracing()?;
@@ -89,7 +97,14 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
             None
         }
     };
-    let mut run = Run::new(config, tracer, collector, (cost, restraint), output, start);
+    let mut run = Run::new(
+        (config, gate),
+        tracer,
+        collector,
+        (cost, restraint),
+        output,
+        start,
+    );
     run.release(targets)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

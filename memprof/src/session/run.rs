@@ -22,7 +22,9 @@ use tokio::{
 };
 
 use super::{
+    alerts::Alerts,
     assemble::{self, Choice, Extract, ShownSite},
+    check::Gate,
     collector::{Collector, Notice, Shared, monotonic},
     control::set_mark,
     cost::Cost,
@@ -58,10 +60,10 @@ const LOOK_PERIOD: Duration = Duration::from_millis(250);
 /// How long a launched command that got the same Ctrl-C has to end before the report is made.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// The share of events that may be lost before nothing is judged.
-const TOLERATED_LOSSES: f64 = 0.001;
 /// Time between two looks at how far a cycle's command is.
 const TURN_PERIOD: Duration = Duration::from_millis(5);
+/// Call paths that a check looks at because they leak or grow, beside those that hold most.
+const MAX_SUSPECTS: usize = 1000;
 /// Targets whose limits are looked at.
 const MOST_LIMITS: usize = 16;
 
@@ -107,11 +109,13 @@ pub(super) struct Run {
     cycles: Option<Cycles>,
     /// When the launched command was let run.
     released_at: Instant,
+    gate: Option<Gate>,
+    alerts: Option<Alerts>,
 }
 
 impl Run {
     pub(super) fn new(
-        config: TraceConfig,
+        (config, gate): (TraceConfig, Option<Gate>),
         tracer: Tracer,
         collector: Collector,
         (cost, restraint): (Cost, Restraint),
@@ -120,6 +124,7 @@ impl Run {
     ) -> Self {
         let mut run = Self {
             exporter: config.format.exporter(output.style()),
+            alerts: config.on_leak.clone().map(Alerts::new),
             skips: Skips::new(config.skip.iter().map(String::as_str)),
             shared: collector.shared(),
             collector: Some(collector),
@@ -141,6 +146,7 @@ impl Run {
             limit: None,
             cycles: None,
             released_at: Instant::now(),
+            gate,
         };
         if let Some(cycles) = &run.config.cycles {
             let (cycles, output) = (cycles.clone(), &run.config.output);
@@ -187,6 +193,10 @@ impl Run {
             .config
             .duration
             .map(|duration| Instant::now() + duration);
+        let mut warm_up = self
+            .gate
+            .as_ref()
+            .map(|gate| Instant::now() + gate.warm_up());
         loop {
             tokio::select! {
                 biased;
@@ -204,6 +214,11 @@ impl Run {
                 },
                 () = async { sleep_until(deadline.unwrap_or_else(Instant::now)).await },
                     if deadline.is_some() => return Ended::TimeIsUp,
+                () = async { sleep_until(warm_up.unwrap_or_else(Instant::now)).await },
+                    if warm_up.is_some() => {
+                    warm_up = None;
+                    self.begin_judging();
+                }
                 Some(notice) = notices.recv() => match notice {
                     // A process that is gone again needs no probes.
                     Notice::Executed(pid) => drop(self.tracer.look_at(pid)),
@@ -302,6 +317,9 @@ impl Run {
         self.resident.look(living.iter().copied());
         let resident = self.resident.last.filter(|_| !living.is_empty());
         self.shared.lock().pipeline.hold(monotonic(), resident);
+        if let Some(gate) = &mut self.gate {
+            gate.weigh(resident);
+        }
         if let Some(limit) = self.tightest_limit(&living) {
             self.limit = Some(limit);
         }
@@ -309,6 +327,19 @@ impl Run {
         self.restrain(&living);
         self.symbols.read_perf_maps(perf_maps);
         self.note_status();
+    }
+
+    /// The warm-up is over: what is outstanding by now is no growth.
+    fn begin_judging(&mut self) {
+        self.look();
+        if let Some(gate) = &mut self.gate {
+            let now = monotonic();
+            let resident = self.resident.last;
+            // Without a warm-up the first blocks may be here already, and count.
+            if gate.begin(now, resident) {
+                self.shared.lock().pipeline.judge_from(now);
+            }
+        }
     }
 
     /// The limit of which the least is left for any of the targets.
@@ -328,12 +359,13 @@ impl Run {
             losses: Losses {
                 frees: lost_frees,
                 share: lost as f64 / (hits + lost as f64),
-                tolerated: TOLERATED_LOSSES,
+                tolerated: self.config.max_lost,
             },
             limit: self.limit.map(|limit| Limit {
                 bytes: limit.bytes,
                 used: limit.used,
             }),
+            severity: self.config.severity,
             ..Context::new(ticks)
         }
     }
@@ -393,6 +425,12 @@ impl Run {
         let wanted = self.config.format.writes_intervals()
             && self.output.takes_intervals()
             && !(self.config.quiet && self.config.format == Format::default());
+        let leaks_now = !wanted && self.has_begun_to_leak().map_err(io::Error::other)?;
+        if leaks_now {
+            let report = self.report(true).map_err(io::Error::other)?;
+            self.alert(&report);
+            return Ok(());
+        }
         if !wanted {
             let elapsed = seconds_since(self.start, monotonic());
             let point = {
@@ -404,8 +442,44 @@ impl Run {
         }
         let windows = self.config.format.is_whole_by_line();
         let report = self.report(windows).map_err(io::Error::other)?;
+        self.alert_if_new(&report);
         let exporter = &mut self.exporter;
         self.output.write(|out| exporter.interval(&report, out))
+    }
+
+    /// Judges the whole, for `--on-leak`, where no report is made for other reasons.
+    fn has_begun_to_leak(&mut self) -> Result<bool> {
+        if self.alerts.is_none() || self.restraint.has_withdrawn() {
+            return Ok(false);
+        }
+        let counters = self.tracer.counters()?;
+        let verdict = {
+            let state = self.shared.lock();
+            let context = self.context(&counters, state.pipeline.ticks());
+            state.pipeline.judge(monotonic(), &context).whole.verdict
+        };
+        let alerts = self.alerts.as_mut();
+        Ok(alerts.is_some_and(|alerts| alerts.hear(verdict)))
+    }
+
+    fn alert_if_new(&mut self, report: &Report) {
+        let verdict = report.leak_detection.verdict;
+        if let Some(alerts) = &mut self.alerts
+            && alerts.hear(verdict)
+        {
+            self.alert(report);
+        }
+    }
+
+    /// Has the command of `--on-leak` told.
+    fn alert(&mut self, report: &Report) {
+        let Some(alerts) = &mut self.alerts else {
+            return;
+        };
+        match serde_json::to_vec_pretty(report) {
+            Ok(json) => alerts.raise(json),
+            Err(error) => eprintln!("memprof: --on-leak: no report to give it: {error}"),
+        }
     }
 
     /// Everything so far, as a report; what was left between marks only on demand.
@@ -425,6 +499,7 @@ impl Run {
                 top,
                 windows,
                 cycles: self.cycles.as_ref(),
+                suspects: self.gate.as_ref().map_or(0, |_| MAX_SUSPECTS),
             };
             let context = self.context(&counters, state.pipeline.ticks());
             assemble::extract(&state, &counters, now, choice, &context)
@@ -483,6 +558,7 @@ impl Run {
             cycles: by_cycle,
             timeline: self.timeline.points().to_vec(),
             quality,
+            check: None,
         })
     }
 
@@ -530,8 +606,8 @@ impl Run {
             collector.finish();
         }
         self.note_final_status(&ended);
-        let written = if is_closed_pipe(&ended) {
-            Ok(())
+        let decided = if is_closed_pipe(&ended) {
+            Ok(ExitCode::SUCCESS)
         } else {
             self.final_report(ended)
         };
@@ -539,10 +615,13 @@ impl Run {
         let quiet = self.config.quiet;
         let of_child = self.config.exit_status_of_child;
         detach(self.tracer, quiet);
-        written?;
+        if let Some(alerts) = self.alerts {
+            alerts.finish();
+        }
+        let decided = decided?;
         Ok(match status {
             Some((_, status)) if of_child => ExitCode::from(shell_status(status)),
-            _ => ExitCode::SUCCESS,
+            _ => decided,
         })
     }
 
@@ -561,7 +640,8 @@ impl Run {
         }
     }
 
-    fn final_report(&mut self, ended: Ended) -> Result<()> {
+    /// Writes the last report; the exit code by what it says.
+    fn final_report(&mut self, ended: Ended) -> Result<ExitCode> {
         match ended {
             Ended::Unwritable(error) => return Err(error).context("cannot write the report"),
             Ended::CannotAct(error) => {
@@ -574,13 +654,20 @@ impl Run {
             }
             _ => {}
         }
-        let report = self.report(true)?;
+        let mut report = self.report(true)?;
+        if let Some(gate) = &self.gate {
+            let peak = self.shared.lock().pipeline.judged_peak_bytes();
+            report.check = Some(gate.decide(&report, peak, monotonic()));
+        }
+        self.alert_if_new(&report);
         let exporter = &mut self.exporter;
         let written = self.output.write(|out| exporter.finish(&report, out));
         match written.and_then(|()| self.output.finish()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other.context("cannot write the report"),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            other => other.context("cannot write the report")?,
         }
+        let code = report.check.map_or(0, |check| check.exit_code);
+        Ok(ExitCode::from(code))
     }
 }
 

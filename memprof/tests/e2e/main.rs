@@ -9,6 +9,7 @@ mod harness;
 
 mod allocators;
 mod bad_input;
+mod check;
 mod copied;
 mod diff;
 mod exact;

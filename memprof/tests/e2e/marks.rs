@@ -274,6 +274,33 @@ fn an_action_that_leaks_a_little_each_time_is_found_by_cycles() {
 }
 
 #[test]
+fn a_check_fails_by_what_nearly_every_cycle_leaves() {
+    let Some(stage) = Stage::with_bpf("cycles_check") else {
+        return;
+    };
+    for (how, code) in [("leak", 3), ("none", 0)] {
+        let server = server(&stage, how);
+        let action = format!("kill -USR2 {}", server.pid());
+        let mut command = Command::new(MEMPROF);
+        command
+            .args([
+                "check",
+                "--pid",
+                &server.pid().to_string(),
+                "--cycles",
+                "20",
+            ])
+            .args(["--confidence", "1", "--", "sh", "-c", &action])
+            .stdin(Stdio::null());
+        let mut check = Process::start(&stage, "check", &mut command);
+        check.must_exit(code);
+        let said = check.stdout();
+        let names_it = said.contains("cycles") && said.contains("leak_one");
+        assert_eq!(names_it, how == "leak", "{said}");
+    }
+}
+
+#[test]
 fn an_action_that_leaves_nothing_is_not_called_a_leak() {
     let Some(stage) = Stage::with_bpf("cycles_none") else {
         return;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // in helpers too, which clippy does not count as tests
 
 mod diff;
+mod check;
 mod growth;
 mod hostile;
 mod json;
@@ -37,5 +38,13 @@ fn export(format: &str, style: Style, intervals: &[&Report], last: &Report) -> S
         );
     }
     exporter.finish(last, &mut written).unwrap();
+    String::from_utf8(written).unwrap()
+}
+
+/// What a format of `memprof check` writes.
+fn export_check(format: &str, style: Style, report: &Report) -> String {
+    let mut exporter = Format::of_check(format).unwrap().exporter(style);
+    let mut written = Vec::new();
+    exporter.finish(report, &mut written).unwrap();
     String::from_utf8(written).unwrap()
 }

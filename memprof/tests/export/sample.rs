@@ -54,6 +54,9 @@ fn allocator(rank: u32, bytes: u64, count: u64, guilty: usize, stack: Vec<Frame>
         verdict: Verdict::InsufficientData,
         confidence: None,
         rate_bytes_per_second: None,
+        rate_ci95_bytes_per_second: None,
+        left_bytes: None,
+        severity: None,
         function: frame.function,
         file: frame.file,
         line: frame.line,
@@ -200,6 +203,7 @@ pub(crate) fn report() -> Report {
             rss_bytes: Some(32_000_000),
         }],
         quality: quality(),
+        check: None,
     }
 }
 
@@ -282,6 +286,9 @@ pub(crate) fn troubled() -> Report {
     report.top_allocators[0].verdict = Verdict::Leak;
     report.top_allocators[0].confidence = Some(0.93);
     report.top_allocators[0].rate_bytes_per_second = Some(176_538.0);
+    report.top_allocators[0].rate_ci95_bytes_per_second = Some([170_000.0, 180_000.1]);
+    report.top_allocators[0].left_bytes = Some(10_250_000);
+    report.top_allocators[0].severity = Some(Severity::Moderate);
     report.leak_detection = LeakDetection {
         verdict: Verdict::Leak,
         leak_detected: true,
@@ -382,6 +389,72 @@ pub(crate) fn cycled() -> Report {
         reasons: vec!["nearly every cycle left blocks at the same call path".to_owned()],
         cycles: (1..=25).map(cycle).collect(),
         top_allocators: vec![path(order_book(), true), path(deep_cache(), false)],
+    });
+    report
+}
+
+/// A check that failed by a leak and by its resident memory, and let two call paths pass.
+pub(crate) fn checked() -> Report {
+    let mut report = troubled();
+    let leak = report.top_allocators[0].clone();
+    let failure = |criterion, reason: &str, allocator: Option<TopAllocator>| Failure {
+        criterion,
+        reason: reason.to_owned(),
+        allocator,
+    };
+    report.check = Some(Check {
+        outcome: Outcome::Failed,
+        exit_code: 3,
+        judged_seconds: Some(58.2),
+        failures: vec![
+            failure(
+                Criterion::Leak,
+                "leaks, +172.4 KiB/s (95 % +166.0 KiB/s to +175.8 KiB/s), confidence 0.93",
+                Some(leak.clone()),
+            ),
+            failure(
+                Criterion::MaxRss,
+                "43.0 MiB were resident at once, more than the 40.0 MiB of --max-rss",
+                None,
+            ),
+        ],
+        suppressed: vec![Excused {
+            failure: failure(Criterion::Leak, "leaks, +1.0 KiB/s", Some(deep_cache())),
+            because: "fills once, see #412".to_owned(),
+        }],
+        in_baseline: vec![Excused {
+            failure: failure(Criterion::Growing, "grows", Some(plugin())),
+            because: "the baseline grew as fast".to_owned(),
+        }],
+        unused_suppressions: vec!["function \"old_*\" (it was slow)".to_owned()],
+        not_judged: vec!["--max-growth: how fast it grows is not known".to_owned()],
+        criteria: Criteria {
+            fail_on: FailOn::Growing,
+            confidence: 0.4,
+            severity: Severity::Minor,
+            max_growth_bytes_per_second: Some(2777.8),
+            max_outstanding_bytes: Some(1 << 24),
+            max_rss_bytes: Some(40 << 20),
+            max_lost: 0.001,
+        },
+    });
+    report
+}
+
+/// A check that passed.
+pub(crate) fn passed() -> Report {
+    let mut report = report();
+    let criteria = checked().check.map(|check| check.criteria);
+    report.check = criteria.map(|criteria| Check {
+        outcome: Outcome::Passed,
+        exit_code: 0,
+        judged_seconds: Some(60.0),
+        failures: Vec::new(),
+        suppressed: Vec::new(),
+        in_baseline: Vec::new(),
+        unused_suppressions: Vec::new(),
+        not_judged: Vec::new(),
+        criteria,
     });
     report
 }

@@ -4,6 +4,7 @@
 mod allocator;
 mod changes;
 mod cycles;
+mod check;
 mod figures;
 mod fit;
 mod header;
@@ -18,6 +19,7 @@ mod trust;
 
 use std::io::{self, Write};
 
+pub(super) use self::check::CheckText;
 use self::figures::Figures;
 use self::history::{Before, History};
 use self::page::{Page, Paint};

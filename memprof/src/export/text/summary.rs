@@ -147,13 +147,7 @@ fn verdict(leak: &LeakDetection) -> String {
         text.push_str(&format!(", confidence {confidence:.2}"));
     }
     if let Some(severity) = leak.severity.filter(|severity| *severity != Severity::None) {
-        let name = match severity {
-            Severity::None => "none",
-            Severity::Minor => "minor",
-            Severity::Moderate => "moderate",
-            Severity::Severe => "severe",
-        };
-        text.push_str(&format!(", severity {name}"));
+        text.push_str(&format!(", severity {}", severity.name()));
     }
     if let Some(rate) = leak.rate_bytes_per_second {
         text.push_str(&format!(", {}", format_rate(rate)));

@@ -1,0 +1,110 @@
+//! The gate of `memprof check`: what it reads before anything is traced, what it watches on the
+//! way, and the decision at the end.
+
+use std::{fs::File, io::Read as _, path::Path, time::Duration};
+
+use anyhow::Result;
+
+use crate::{
+    bad_input,
+    check::{Baseline, Policy, Suppressions, Watched, decide},
+    config::CheckConfig,
+    growth::SeverityBounds,
+    identity::Nanoseconds,
+    report::{Check, Report},
+};
+
+/// A larger file of suppressions is refused.
+const MAX_SUPPRESSIONS_BYTES: u64 = 1 << 20;
+/// A larger baseline is refused.
+const MAX_BASELINE_BYTES: u64 = 256 << 20;
+
+/// What a check keeps while the trace runs.
+pub(super) struct Gate {
+    policy: Policy,
+    warm_up: Duration,
+    judged_since: Option<Nanoseconds>,
+    peak_rss: Option<u64>,
+}
+
+impl Gate {
+    /// Reads the files that the user named.
+    ///
+    /// # Errors
+    /// Bad input if they can't be read or make no sense.
+    pub(super) fn open(config: &CheckConfig, bounds: SeverityBounds) -> Result<Self> {
+        let suppressions = config.suppressions.as_deref().map(suppressions);
+        let baseline = config.baseline.as_deref().map(baseline);
+        Ok(Self {
+            policy: Policy {
+                criteria: config.criteria,
+                bounds,
+                suppressions: suppressions.transpose()?.unwrap_or_default(),
+                baseline: baseline.transpose()?,
+            },
+            warm_up: config.warm_up,
+            judged_since: None,
+            peak_rss: None,
+        })
+    }
+
+    /// From when on it is judged.
+    pub(super) fn warm_up(&self) -> Duration {
+        self.warm_up
+    }
+
+    /// The warm-up is over. Whether there was one.
+    pub(super) fn begin(&mut self, now: Nanoseconds, resident: Option<u64>) -> bool {
+        self.judged_since = Some(now);
+        self.peak_rss = resident;
+        !self.warm_up.is_zero()
+    }
+
+    /// Takes note of the resident memory.
+    pub(super) fn weigh(&mut self, resident: Option<u64>) {
+        if self.judged_since.is_some() {
+            self.peak_rss = self.peak_rss.max(resident);
+        }
+    }
+
+    /// The decision.
+    pub(super) fn decide(&self, report: &Report, peak_outstanding: u64, now: Nanoseconds) -> Check {
+        let seconds = |since| now.saturating_sub(since) as f64 / 1e9;
+        let watched = Watched {
+            seconds: self.judged_since.map(seconds),
+            peak_outstanding_bytes: peak_outstanding,
+            peak_rss_bytes: self.peak_rss,
+        };
+        decide(report, &watched, &self.policy)
+    }
+}
+
+fn suppressions(path: &Path) -> Result<Suppressions> {
+    let text = read("--suppressions", path, MAX_SUPPRESSIONS_BYTES)?;
+    Suppressions::parse(&text)
+        .map_err(|error| bad_input!("--suppressions {}: {error}", path.display()))
+}
+
+fn baseline(path: &Path) -> Result<Baseline> {
+    let text = read("--baseline", path, MAX_BASELINE_BYTES)?;
+    let report: Report = serde_json::from_str(&text).map_err(|error| {
+        bad_input!(
+            "--baseline {}: no report of memprof ({error}): give a file that `memprof check \
+             --format json` wrote",
+            path.display()
+        )
+    })?;
+    Ok(Baseline::of(&report))
+}
+
+fn read(option: &str, path: &Path, most: u64) -> Result<String> {
+    let refused = |why: String| bad_input!("{option} {}: {why}", path.display());
+    let file = File::open(path).map_err(|error| refused(error.kind().to_string()))?;
+    let mut text = String::new();
+    let read = file.take(most + 1).read_to_string(&mut text);
+    read.map_err(|error| refused(error.to_string()))?;
+    if text.len() as u64 > most {
+        return Err(refused(format!("over {} MiB", most >> 20)));
+    }
+    Ok(text)
+}
