@@ -57,7 +57,7 @@ const JSON: [&str; 2] = ["--format", "json"];
 
 #[test]
 fn a_leak_fails_and_its_function_is_named_in_every_format() {
-    let Some(stage) = Stage::with_bpf("check_leak") else {
+    let Some(stage) = Stage::shared("check_leak") else {
         return;
     };
     let check = Checked::run(&stage, "leak", "10", &JSON, 3);
@@ -82,7 +82,7 @@ fn a_leak_fails_and_its_function_is_named_in_every_format() {
 
 #[test]
 fn what_does_not_leak_passes_though_it_fills_a_cache_first() {
-    let Some(stage) = Stage::with_bpf("check_innocent") else {
+    let Some(stage) = Stage::shared("check_innocent") else {
         return;
     };
     let steady = Checked::run(&stage, "steady", "8", &JSON, 0).decision();
@@ -105,7 +105,7 @@ fn what_does_not_leak_passes_though_it_fills_a_cache_first() {
 
 #[test]
 fn a_leak_that_begins_before_the_warm_up_ends_fails_by_what_comes_after() {
-    let Some(stage) = Stage::with_bpf("check_warm_leak") else {
+    let Some(stage) = Stage::shared("check_warm_leak") else {
         return;
     };
     let more = ["--format", "json", "--warm-up", "3s"];
@@ -120,7 +120,7 @@ fn a_leak_that_begins_before_the_warm_up_ends_fails_by_what_comes_after() {
 
 #[test]
 fn a_run_that_is_too_short_is_not_decided_and_may_fail_by_a_threshold() {
-    let Some(stage) = Stage::with_bpf("check_short") else {
+    let Some(stage) = Stage::shared("check_short") else {
         return;
     };
     let short = Checked::run(&stage, "steady", "1", &JSON, 4).decision();
@@ -139,7 +139,7 @@ fn a_run_that_is_too_short_is_not_decided_and_may_fail_by_a_threshold() {
 
 #[test]
 fn a_threshold_fails_where_a_verdict_is_let_pass() {
-    let Some(stage) = Stage::with_bpf("check_threshold") else {
+    let Some(stage) = Stage::shared("check_threshold") else {
         return;
     };
     let more = ["--confidence", "0.99", "--max-growth", "10MB/h"];
@@ -153,7 +153,7 @@ fn a_threshold_fails_where_a_verdict_is_let_pass() {
 
 #[test]
 fn a_leak_that_is_suppressed_or_in_the_baseline_passes() {
-    let Some(stage) = Stage::with_bpf("check_excused") else {
+    let Some(stage) = Stage::shared("check_excused") else {
         return;
     };
     let list = stage.path("suppressions.toml");
@@ -182,7 +182,7 @@ fn a_leak_that_is_suppressed_or_in_the_baseline_passes() {
 
 #[test]
 fn a_command_is_told_of_a_leak_once_with_the_report() {
-    let Some(stage) = Stage::with_bpf("check_on_leak") else {
+    let Some(stage) = Stage::shared("check_on_leak") else {
         return;
     };
     let told = stage.path("told");

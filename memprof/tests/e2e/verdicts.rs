@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::harness::{Report, Stage, Trace};
 
 fn judged(test: &str, how: &str, seconds: &str) -> Option<Report> {
-    let stage = Stage::with_bpf(test)?;
+    let stage = Stage::shared(test)?;
     let arguments = [how, seconds];
     let report = Trace::launch(&stage, "grows", &arguments, &["--no-children"]).finish();
     report.assert_nothing_lost();

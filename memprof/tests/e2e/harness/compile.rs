@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 /// Frame pointers, because the stacks of these programs must be whole; no built-in allocation
@@ -75,6 +76,9 @@ pub(crate) fn build_with(files: &[&str], output: &str, flags: &[&str]) -> PathBu
         Some((_, "cc")) => "g++",
         _ => "gcc",
     };
+    // Tests that share the stage may want one program at one time.
+    static COMPILING: Mutex<()> = Mutex::new(());
+    let _turn = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("programs");
     fs::create_dir_all(&directory).expect("a directory for the programs");
     let command_file = directory.join(format!("{output}.command"));
