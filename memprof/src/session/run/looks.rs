@@ -1,0 +1,120 @@
+//! What is looked at while a trace runs: the targets' memory, their limits, what tracing takes from them,
+//! and whether they still live.
+
+use std::time::{Duration, Instant};
+
+use memprof_common::counters::Counter;
+
+use super::{
+    super::{collector::monotonic, restraint},
+    Ended, GRACE, Run,
+    figures::seconds_since,
+};
+use crate::{
+    identity::Pid,
+    target::memory_limit::{self, MemoryLimit},
+};
+
+/// Targets whose limits are looked at.
+const MOST_LIMITS: usize = 16;
+
+impl Run {
+    /// Weighs the targets, and takes note of a launched command's end.
+    pub(super) fn look(&mut self) {
+        let (living, perf_maps): (Vec<Pid>, _) = {
+            let mut state = self.shared.lock();
+            let living = state.processes.iter().filter(|process| !process.ended);
+            let living = living.map(|process| process.facts.pid).collect();
+            (living, state.code.take_new_perf_maps())
+        };
+        self.resident.look(living.iter().copied());
+        let resident = self.resident.last.filter(|_| !living.is_empty());
+        self.shared.lock().pipeline.hold(monotonic(), resident);
+        if let Some(gate) = &mut self.gate {
+            gate.weigh(resident);
+        }
+        if let Some(limit) = self.tightest_limit(&living) {
+            self.limit = Some(limit);
+        }
+        self.cost.look(self.tracer.side());
+        self.restrain(&living);
+        self.symbols.read_perf_maps(perf_maps);
+        self.note_status();
+    }
+
+    /// The warm-up is over: what is outstanding by now is no growth.
+    pub(super) fn begin_judging(&mut self) {
+        self.look();
+        if let Some(gate) = &mut self.gate {
+            let now = monotonic();
+            let resident = self.resident.last;
+            // Without a warm-up the first blocks may be here already, and count.
+            if gate.begin(now, resident) {
+                self.shared.lock().pipeline.judge_from(now);
+            }
+        }
+    }
+
+    /// The limit of which the least is left for any of the targets.
+    pub(super) fn tightest_limit(&self, living: &[Pid]) -> Option<MemoryLimit> {
+        let limits = living.iter().take(MOST_LIMITS).copied();
+        limits
+            .filter_map(memory_limit::of)
+            .min_by_key(MemoryLimit::left)
+    }
+
+    /// Spares the targets if tracing takes too much of them.
+    pub(super) fn restrain(&mut self, living: &[Pid]) {
+        let now = monotonic();
+        let at = seconds_since(self.start, now);
+        let (cost, tracer) = (&mut self.cost, &mut self.tracer);
+        let step = self
+            .restraint
+            .look(now, at, living, cost, tracer, &self.shared);
+        match step {
+            Ok(Some(step)) if !self.config.quiet => {
+                eprintln!("memprof: {}", restraint::sentence(&step));
+            }
+            Ok(_) => {}
+            Err(error) => eprintln!("memprof: cannot hold its cost down: {error:#}"),
+        }
+    }
+
+    pub(super) fn note_status(&mut self) {
+        if let (Some(pid), None, Some(command)) =
+            (self.command_pid, self.command_status, &mut self.command)
+        {
+            self.command_status = command.try_status().map(|status| (pid, status));
+        }
+    }
+
+    /// The kernel side tells of a process's end a moment before its parent can ask for it.
+    pub(super) fn note_final_status(&mut self, ended: &Ended) {
+        let gone = matches!(ended, Ended::NobodyLeft);
+        let until = Instant::now() + GRACE;
+        self.note_status();
+        while gone
+            && self.command.is_some()
+            && self.command_status.is_none()
+            && Instant::now() < until
+        {
+            std::thread::sleep(Duration::from_millis(5));
+            self.note_status();
+        }
+    }
+
+    /// Whether every target is gone, though the kernel side has not said so: its word was lost.
+    pub(super) fn all_gone(&self) -> bool {
+        let lost = self
+            .tracer
+            .counters()
+            .is_ok_and(|counters| counters[Counter::LostProcess as usize] > 0);
+        lost && {
+            let state = self.shared.lock();
+            state
+                .processes
+                .iter()
+                .all(|process| process.ended || !process.facts.is_alive())
+        }
+    }
+}

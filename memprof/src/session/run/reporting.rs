@@ -1,0 +1,268 @@
+//! Reports of a running trace: of an interval, for an alert, at the end.
+
+use std::{io, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+use memprof_common::counters::{Counter, Counters};
+
+use super::{
+    super::{
+        assemble::{self, Choice, Extract, ShownSite},
+        collector::monotonic,
+        left_report,
+    },
+    Ended, Run,
+    figures::{point, seconds_since, summary, timestamp, weigh_self},
+};
+use crate::{
+    config::TargetChoice,
+    export::Format,
+    growth::{Context, Limit, Losses, Ticks},
+    probes::kernel_side::lost_allocations,
+    report::{
+        EventKind, LeakDetection, Memprof, Process, Report, Schema, Summary, Target, TargetKind,
+    },
+};
+
+/// Call paths that a check looks at because they leak or grow, beside those that hold most.
+const MAX_SUSPECTS: usize = 1000;
+
+impl Run {
+    /// The end of an interval: a point of the timeline, and a report if somebody reads along.
+    pub(super) fn interval_report(&mut self) -> io::Result<()> {
+        self.look();
+        let wanted = self.config.format.writes_intervals()
+            && self.output.takes_intervals()
+            && !(self.config.quiet && self.config.format == Format::default());
+        let leaks_now = !wanted && self.has_begun_to_leak().map_err(io::Error::other)?;
+        if leaks_now {
+            let report = self.report(true).map_err(io::Error::other)?;
+            self.alert(&report);
+            return Ok(());
+        }
+        if !wanted {
+            let elapsed = seconds_since(self.start, monotonic());
+            let point = {
+                let state = self.shared.lock();
+                point(elapsed, &state.pipeline.summary(), self.resident)
+            };
+            self.timeline.push(point);
+            return Ok(());
+        }
+        let windows = self.config.format.is_whole_by_line();
+        let report = self.report(windows).map_err(io::Error::other)?;
+        self.alert_if_new(&report);
+        let exporter = &mut self.exporter;
+        self.output.write(|out| exporter.interval(&report, out))
+    }
+
+    /// Writes the last report; the exit code by what it says.
+    pub(super) fn final_report(&mut self, ended: Ended) -> Result<ExitCode> {
+        match ended {
+            Ended::Unwritable(error) => return Err(error).context("cannot write the report"),
+            Ended::CannotAct(error) => {
+                let done = self.cycles.as_ref().map_or(0, |cycles| cycles.done().len());
+                if done == 0 {
+                    return Err(error);
+                }
+                let note = format!("the cycles ended after {done}: {error:#}");
+                self.notes.push(note);
+            }
+            _ => {}
+        }
+        let mut report = self.report(true)?;
+        if let Some(gate) = &self.gate {
+            let peak = self.shared.lock().pipeline.judged_peak_bytes();
+            report.check = Some(gate.decide(&report, peak, monotonic()));
+        }
+        self.alert_if_new(&report);
+        let exporter = &mut self.exporter;
+        let written = self.output.write(|out| exporter.finish(&report, out));
+        match written.and_then(|()| self.output.finish()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            other => other.context("cannot write the report")?,
+        }
+        let code = report.check.map_or(0, |check| check.exit_code);
+        Ok(ExitCode::from(code))
+    }
+
+    /// Judges the whole, for `--on-leak`, where no report is made for other reasons.
+    pub(super) fn has_begun_to_leak(&mut self) -> Result<bool> {
+        if self.alerts.is_none() || self.restraint.has_withdrawn() {
+            return Ok(false);
+        }
+        let counters = self.tracer.counters()?;
+        let verdict = {
+            let state = self.shared.lock();
+            let context = self.context(&counters, state.pipeline.ticks());
+            state.pipeline.judge(monotonic(), &context).whole.verdict
+        };
+        let alerts = self.alerts.as_mut();
+        Ok(alerts.is_some_and(|alerts| alerts.hear(verdict)))
+    }
+
+    pub(super) fn alert_if_new(&mut self, report: &Report) {
+        let verdict = report.leak_detection.verdict;
+        if let Some(alerts) = &mut self.alerts
+            && alerts.hear(verdict)
+        {
+            self.alert(report);
+        }
+    }
+
+    /// Has the command of `--on-leak` told.
+    pub(super) fn alert(&mut self, report: &Report) {
+        let Some(alerts) = &mut self.alerts else {
+            return;
+        };
+        match serde_json::to_vec_pretty(report) {
+            Ok(json) => alerts.raise(json),
+            Err(error) => eprintln!("memprof: --on-leak: no report to give it: {error}"),
+        }
+    }
+
+    /// Everything so far, as a report; what was left between marks only on demand.
+    pub(super) fn report(&mut self, windows: bool) -> Result<Report> {
+        let counters = self.tracer.counters()?;
+        let top = if self.config.format.wants_every_stack() {
+            usize::MAX
+        } else {
+            self.config.top
+        };
+        let now = monotonic();
+        let mut extract = {
+            let state = self.shared.lock();
+            let choice = Choice {
+                filter: &self.config.filter,
+                sort: self.config.sort,
+                top,
+                windows,
+                cycles: self.cycles.as_ref(),
+                suspects: self.gate.as_ref().map_or(0, |_| MAX_SUSPECTS),
+            };
+            let context = self.context(&counters, state.pipeline.ticks());
+            assemble::extract(&state, &counters, now, choice, &context)
+        };
+        let nameless = self.read_perf_maps();
+        let elapsed = seconds_since(self.start, now);
+        self.timeline
+            .push(point(elapsed, &extract.summary, self.resident));
+        let (symbols, skips) = (&mut self.symbols, &self.skips);
+        let mut name = |sites: &[ShownSite]| {
+            assemble::name(sites, &extract.modules, symbols, skips, now, elapsed)
+        };
+        let top_allocators = name(&extract.sites);
+        let between_marks = left_report::windows(&extract.left, &mut name);
+        let loses = extract.quality.lost.free > 0;
+        let by_cycle = extract.left.cycles.take().zip(self.cycles.as_ref());
+        let by_cycle = by_cycle
+            .map(|(left, run)| left_report::cycles(run, left, self.start, loses, &mut name));
+        let mut quality = extract.quality.clone();
+        assemble::count_frames(&top_allocators, &mut quality);
+        quality.coverage = self.tracer.probed().flat_map(assemble::coverage).collect();
+        quality.notes.extend(self.notes());
+        quality.notes.extend(nameless);
+        quality.notes.append(&mut extract.left.notes);
+        if let Some(taken) = self.cost.estimate(self.tracer.side()) {
+            quality.overhead.estimated_target_seconds = Some(taken.seconds);
+            quality.overhead.estimated_target_seconds_error = Some(taken.error_seconds);
+        }
+        self.restraint.describe(&mut quality);
+        weigh_self(&mut quality.overhead);
+        Ok(Report {
+            schema: Schema::V1,
+            memprof: Memprof::this(),
+            host: self.host.clone(),
+            target: Target {
+                kind: match self.config.target {
+                    TargetChoice::Pids(_) => TargetKind::Pid,
+                    TargetChoice::Command { .. } => TargetKind::Command,
+                },
+                processes: self.processes(&extract),
+            },
+            started_at: timestamp(self.started_at),
+            duration_seconds: elapsed,
+            events: vec![EventKind::Malloc],
+            summary: Summary {
+                outstanding_bytes_ci95: extract
+                    .uncertainty
+                    .interval95(extract.summary.totals.outstanding_bytes()),
+                ..summary(&extract.summary, self.start, self.resident)
+            },
+            leak_detection: self.leak_detection(&extract),
+            top_allocators,
+            processes: extract.by_process,
+            marks: left_report::marks(&self.shared.lock().marks, self.start),
+            windows: between_marks,
+            cycles: by_cycle,
+            timeline: self.timeline.points().to_vec(),
+            quality,
+            check: None,
+        })
+    }
+
+    /// Reads what just-in-time compilers have listed so far; what of it will be missing.
+    pub(super) fn read_perf_maps(&mut self) -> Option<String> {
+        let (found, processes) = {
+            let mut state = self.shared.lock();
+            let found = state.code.take_new_perf_maps();
+            (found, state.code.perf_maps_left_out())
+        };
+        let all_read = self.symbols.read_whole_perf_maps(found);
+        let functions = self.symbols.perf_map_functions_left_out();
+        assemble::perf_map_limits(all_read, functions, processes)
+    }
+
+    pub(super) fn processes(&self, extract: &Extract) -> Vec<Process> {
+        let mut processes = assemble::processes(&extract.processes);
+        if let Some((pid, status)) = &self.command_status {
+            use std::os::unix::process::ExitStatusExt as _;
+            let command = processes.iter_mut().find(|process| process.pid == pid.0);
+            if let Some(process) = command {
+                process.exit_status = status.code();
+                process.exit_signal = status.signal();
+            }
+        }
+        processes
+    }
+
+    /// What limits the numbers, beside what is counted.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = self.notes.clone();
+        for coverage in self.tracer.probed().flat_map(|probed| probed.coverage()) {
+            for refusal in &coverage.refusals {
+                notes.push(format!("not probed in {}: {refusal}", coverage.module));
+            }
+        }
+        notes
+    }
+
+    /// What judgements depend on besides the series.
+    pub(super) fn context(&self, counters: &Counters, ticks: Ticks) -> Context {
+        let hits = counters[Counter::ProbeHits as usize].max(1) as f64;
+        let lost_frees = counters[Counter::LostFree as usize];
+        let lost = lost_allocations(counters) + lost_frees;
+        Context {
+            losses: Losses {
+                frees: lost_frees,
+                share: lost as f64 / (hits + lost as f64),
+                tolerated: self.config.max_lost,
+            },
+            limit: self.limit.map(|limit| Limit {
+                bytes: limit.bytes,
+                used: limit.used,
+            }),
+            severity: self.config.severity,
+            ..Context::new(ticks)
+        }
+    }
+
+    pub(super) fn leak_detection(&self, extract: &Extract) -> LeakDetection {
+        if self.restraint.has_withdrawn() {
+            return LeakDetection::not_judged(
+                "the probes were taken out to spare the target: what was freed since is not known",
+            );
+        }
+        LeakDetection::judged(&extract.whole, self.limit.map(|limit| limit.bytes))
+    }
+}
