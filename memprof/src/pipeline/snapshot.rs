@@ -5,6 +5,7 @@ use memprof_common::event::whole_stack_id;
 
 use super::space::Space;
 use crate::events::event::{Nanoseconds, Pid, SpaceId, StackId};
+use crate::identity::seconds_since;
 use crate::stacks::{SiteTotals, StackTable, weight::Uncertainty};
 
 /// Which blocks are shown. Totals stay whole.
@@ -124,7 +125,7 @@ impl Snapshot {
     /// By how many bytes a second the site's outstanding bytes grew (or shrank) since an earlier
     /// snapshot of the same run, which the caller keeps; 0 if no time has passed.
     pub fn rate_since(&self, earlier: &Self, site: &SiteSnapshot) -> f64 {
-        let seconds = self.at.saturating_sub(earlier.at) as f64 / 1e9;
+        let seconds = seconds_since(earlier.at, self.at);
         if seconds == 0.0 {
             return 0.0;
         }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     config::Sort,
     growth::{Context, Judgement},
-    identity::Nanoseconds,
+    identity::{Nanoseconds, seconds_since},
     pipeline::{ShownFilter, SiteSnapshot, Summary},
     probes::kernel_side::lost_allocations,
     report::{
@@ -261,9 +261,7 @@ pub fn name(
                 allocated_count: totals.allocated_count,
                 freed_bytes: totals.freed_bytes,
                 freed_count: totals.freed_count,
-                oldest_age_seconds: site
-                    .oldest_birth
-                    .map(|birth| now.saturating_sub(birth) as f64 / 1e9),
+                oldest_age_seconds: site.oldest_birth.map(|birth| seconds_since(birth, now)),
                 verdict: judgement
                     .as_ref()
                     .map_or(Verdict::InsufficientData, |one| one.verdict),

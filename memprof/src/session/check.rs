@@ -10,7 +10,7 @@ use crate::{
     check::{Baseline, Policy, Suppressions, Watched, decide},
     config::CheckConfig,
     growth::SeverityBounds,
-    identity::Nanoseconds,
+    identity::{Nanoseconds, seconds_since},
     report::{Check, Report},
 };
 
@@ -69,9 +69,8 @@ impl Gate {
 
     /// The decision.
     pub(super) fn decide(&self, report: &Report, peak_outstanding: u64, now: Nanoseconds) -> Check {
-        let seconds = |since| now.saturating_sub(since) as f64 / 1e9;
         let watched = Watched {
-            seconds: self.judged_since.map(seconds),
+            seconds: self.judged_since.map(|since| seconds_since(since, now)),
             peak_outstanding_bytes: peak_outstanding,
             peak_rss_bytes: self.peak_rss,
         };

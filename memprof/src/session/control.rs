@@ -23,7 +23,7 @@ use nix::{
 use super::collector::{Shared, monotonic};
 use crate::{
     control::{DIRECTORY, MAX_LINE_BYTES, Request, owner_of, parse, socket_of},
-    identity::{Nanoseconds, Pid},
+    identity::{Nanoseconds, Pid, seconds_since},
 };
 
 /// Connections at one time; a further one is told so and closed.
@@ -200,7 +200,7 @@ pub fn set_mark(
     let (number, seconds, label) = {
         let mut state = shared.lock();
         let (number, mark) = state.marks.set(at, label)?;
-        let seconds = mark.at.saturating_sub(start) as f64 / 1e9;
+        let seconds = seconds_since(start, mark.at);
         (number, seconds, mark.label.clone())
     };
     if !quiet {

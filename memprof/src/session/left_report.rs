@@ -9,7 +9,7 @@ use super::{
     marks::Marks,
 };
 use crate::{
-    identity::Nanoseconds,
+    identity::{Nanoseconds, seconds_since},
     report::{self, CycleKind, LeftPerCycle, Mark, TopAllocator, Window},
     units::format_size,
 };
@@ -154,8 +154,4 @@ fn judge(
         "no call path was left something by nearly every cycle".to_owned()
     };
     (Some(leaks), vec![reason])
-}
-
-fn seconds_since(start: Nanoseconds, then: Nanoseconds) -> f64 {
-    then.saturating_sub(start) as f64 / 1e9
 }

@@ -12,7 +12,7 @@ use nix::{
 
 use super::super::weight::Resident;
 use crate::{
-    identity::{Nanoseconds, Pid},
+    identity::{Nanoseconds, Pid, seconds_since},
     pipeline,
     report::{Overhead, Summary, TimelinePoint},
     target::process::resident_bytes,
@@ -49,11 +49,6 @@ pub(super) fn summary(
         rss_peak_bytes: resident.peak,
         unattributed_bytes: growth.map(|growth| growth - sums.outstanding_bytes() as i64),
     }
-}
-
-/// Seconds from one time to a later one.
-pub(super) fn seconds_since(start: Nanoseconds, then: Nanoseconds) -> f64 {
-    then.saturating_sub(start) as f64 / 1e9
 }
 
 /// A point of the timeline.

@@ -8,10 +8,9 @@ use memprof_common::counters::Counter;
 use super::{
     super::{collector::monotonic, restraint},
     Ended, GRACE, Run,
-    figures::seconds_since,
 };
 use crate::{
-    identity::Pid,
+    identity::{Pid, seconds_since},
     target::memory_limit::{self, MemoryLimit},
 };
 

@@ -12,12 +12,13 @@ use super::{
         left_report,
     },
     Ended, Run,
-    figures::{point, seconds_since, summary, timestamp, weigh_self},
+    figures::{point, summary, timestamp, weigh_self},
 };
 use crate::{
     config::TargetChoice,
     export::Format,
     growth::{Context, Limit, Losses, Ticks},
+    identity::seconds_since,
     probes::kernel_side::lost_allocations,
     report::{
         EventKind, LeakDetection, Memprof, Process, Report, Schema, Summary, Target, TargetKind,
