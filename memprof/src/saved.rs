@@ -44,7 +44,7 @@ fn read_within(path: &Path, limit: u64) -> Result<Report> {
     }
     parse(&bytes).map_err(|why| {
         bad_input!(
-            "{shown} is no report: {}: give what memprof trace --format json wrote",
+            "{shown} is no report of memprof: {}: give what memprof trace --format json wrote",
             escape(&why, true)
         )
     })

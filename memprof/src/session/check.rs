@@ -12,12 +12,11 @@ use crate::{
     growth::SeverityBounds,
     identity::{Nanoseconds, seconds_since},
     report::{Check, Report},
+    saved,
 };
 
 /// A larger file of suppressions is refused.
 const MAX_SUPPRESSIONS_BYTES: u64 = 1 << 20;
-/// A larger baseline is refused.
-const MAX_BASELINE_BYTES: u64 = 256 << 20;
 
 /// What a check keeps while the trace runs.
 pub(super) struct Gate {
@@ -79,31 +78,23 @@ impl Gate {
 }
 
 fn suppressions(path: &Path) -> Result<Suppressions> {
-    let text = read("--suppressions", path, MAX_SUPPRESSIONS_BYTES)?;
-    Suppressions::parse(&text)
-        .map_err(|error| bad_input!("--suppressions {}: {error}", path.display()))
+    let refused = |why: String| bad_input!("--suppressions {}: {why}", path.display());
+    let file = File::open(path).map_err(|error| refused(error.kind().to_string()))?;
+    let mut text = String::new();
+    let read = file
+        .take(MAX_SUPPRESSIONS_BYTES + 1)
+        .read_to_string(&mut text);
+    read.map_err(|error| refused(error.to_string()))?;
+    if text.len() as u64 > MAX_SUPPRESSIONS_BYTES {
+        return Err(refused(format!(
+            "over {} MiB",
+            MAX_SUPPRESSIONS_BYTES >> 20
+        )));
+    }
+    Suppressions::parse(&text).map_err(|error| refused(error.to_string()))
 }
 
 fn baseline(path: &Path) -> Result<Baseline> {
-    let text = read("--baseline", path, MAX_BASELINE_BYTES)?;
-    let report: Report = serde_json::from_str(&text).map_err(|error| {
-        bad_input!(
-            "--baseline {}: no report of memprof ({error}): give a file that `memprof check \
-             --format json` wrote",
-            path.display()
-        )
-    })?;
+    let report = saved::read(path).map_err(|error| bad_input!("--baseline: {error}"))?;
     Ok(Baseline::of(&report))
-}
-
-fn read(option: &str, path: &Path, most: u64) -> Result<String> {
-    let refused = |why: String| bad_input!("{option} {}: {why}", path.display());
-    let file = File::open(path).map_err(|error| refused(error.kind().to_string()))?;
-    let mut text = String::new();
-    let read = file.take(most + 1).read_to_string(&mut text);
-    read.map_err(|error| refused(error.to_string()))?;
-    if text.len() as u64 > most {
-        return Err(refused(format!("over {} MiB", most >> 20)));
-    }
-    Ok(text)
 }
