@@ -1,7 +1,7 @@
 //! The tightest limit on a process's memory: of its cgroup or one of that one's ancestors (version 1 or
 //! 2), or the machine's memory.
 
-use std::{fs, path::Path};
+use std::{collections::HashSet, fs, path::Path};
 
 use procfs::{Current as _, Meminfo, process::Process};
 
@@ -23,35 +23,54 @@ pub struct MemoryLimit {
 }
 
 impl MemoryLimit {
-    /// What may still be used.
-    pub fn left(&self) -> u64 {
+    fn left(&self) -> u64 {
         self.bytes.saturating_sub(self.used)
     }
 }
 
-/// The limit of which the least is left for `pid`; `None` if nothing can be read.
-pub fn of(pid: Pid) -> Option<MemoryLimit> {
-    let machine = of_machine();
-    let Ok(process) = i32::try_from(pid.0).map(Process::new) else {
-        return machine;
-    };
-    let Ok(groups) = process.and_then(|process| process.cgroups()) else {
-        return machine;
-    };
-    let limits = groups.into_iter().flat_map(|group| {
-        let (root, files) = if group.hierarchy == 0 {
+/// The limit of which the least is left for any of these processes; `None` if nothing can be read.
+pub fn tightest(pids: impl Iterator<Item = Pid>) -> Option<MemoryLimit> {
+    let groups: HashSet<Group> = pids.flat_map(groups_of).collect();
+    let limits = groups.iter().flat_map(Group::limits);
+    limits.chain(of_machine()).min_by_key(MemoryLimit::left)
+}
+
+/// A cgroup with a say in memory. Many processes share one.
+#[derive(PartialEq, Eq, Hash)]
+struct Group {
+    is_version_2: bool,
+    path: String,
+}
+
+impl Group {
+    fn limits(&self) -> Vec<MemoryLimit> {
+        let (root, files) = if self.is_version_2 {
             (VERSION_2, ["memory.max", "memory.current"])
-        } else if group.controllers.iter().any(|name| name == "memory") {
+        } else {
             (
                 VERSION_1,
                 ["memory.limit_in_bytes", "memory.usage_in_bytes"],
             )
-        } else {
-            return Vec::new();
         };
-        along(Path::new(root), &group.pathname, files)
-    });
-    limits.chain(machine).min_by_key(MemoryLimit::left)
+        along(Path::new(root), &self.path, files)
+    }
+}
+
+/// None for a process that is gone, or whose cgroups can't be read.
+fn groups_of(pid: Pid) -> Vec<Group> {
+    let process = i32::try_from(pid.0).ok().map(Process::new);
+    let groups = process.and_then(|process| process.and_then(|one| one.cgroups()).ok());
+    let groups = groups.into_iter().flatten();
+    groups
+        .filter_map(|group| {
+            let is_version_2 = group.hierarchy == 0;
+            let counts = is_version_2 || group.controllers.iter().any(|name| name == "memory");
+            counts.then_some(Group {
+                is_version_2,
+                path: group.pathname,
+            })
+        })
+        .collect()
 }
 
 /// The limits of a cgroup and its ancestors. Where the path leads nowhere (another namespace's), what
@@ -119,7 +138,7 @@ mod tests {
 
     #[test]
     fn there_is_a_limit_for_this_process_if_only_the_machines() {
-        let limit = of(Pid(std::process::id())).unwrap();
+        let limit = tightest([Pid(std::process::id())].into_iter()).unwrap();
         let machine = of_machine().unwrap();
         assert!(limit.bytes > 0 && limit.bytes <= machine.bytes.max(limit.used));
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     identity::{Pid, seconds_since},
-    target::memory_limit::{self, MemoryLimit},
+    target::memory_limit,
 };
 
 /// Targets whose limits are looked at.
@@ -32,8 +32,9 @@ impl Run {
         if let Some(gate) = &mut self.gate {
             gate.weigh(resident);
         }
-        if let Some(limit) = self.tightest_limit(&living) {
-            self.limit = Some(limit);
+        if !living.is_empty() {
+            let watched = living.iter().take(MOST_LIMITS).copied();
+            self.limit = memory_limit::tightest(watched).or(self.limit);
         }
         self.cost.look(self.tracer.side());
         self.restrain(&living);
@@ -52,14 +53,6 @@ impl Run {
                 self.shared.lock().pipeline.judge_from(now);
             }
         }
-    }
-
-    /// The limit of which the least is left for any of the targets.
-    pub(super) fn tightest_limit(&self, living: &[Pid]) -> Option<MemoryLimit> {
-        let limits = living.iter().take(MOST_LIMITS).copied();
-        limits
-            .filter_map(memory_limit::of)
-            .min_by_key(MemoryLimit::left)
     }
 
     /// Spares the targets if tracing takes too much of them.
