@@ -15,6 +15,7 @@
 //! | `FORK`          |    32 | kind, time    | parent pid:32, child:32   | parent space| child space           |
 //! | `EXEC`          |    32 | kind, time    | pid:32                    | old space   | new space             |
 //! | `EXIT`          |    32 | kind, time    | pid:32                    | space       | 0                     |
+//! | `APPEAR`        |    32 | kind, time    | pid:32                    | space       | 0                     |
 //! | `STACK_COPY`    | 16512 | kind, time    | space:24, pages:8, frames:8, interrupted:1 | stack id | first page's address, then 12 registers, then 4 pages |
 //!
 //! The registers of a `STACK_COPY` are [`CopiedRegisters`]; of its 4 pages of stack, `pages` could
@@ -46,6 +47,8 @@ pub enum Kind {
     Exit = 11,
     /// Registers and stack of a walk that broke down, for the collector to go on from.
     StackCopy = 12,
+    /// A process that is in the scope and was not followed yet is from now on.
+    Appear = 13,
 }
 
 impl Kind {
@@ -62,6 +65,7 @@ impl Kind {
             10 => Self::Exec,
             11 => Self::Exit,
             12 => Self::StackCopy,
+            13 => Self::Appear,
             _ => return None,
         })
     }
@@ -87,7 +91,7 @@ pub const STACK_HEADER_WORDS: usize = 4;
 pub type AllocWords = [u64; 4];
 /// The record of a free, of a resize's old block, or of a failed resize.
 pub type FreeWords = [u64; 3];
-/// The record of a fork, exec or exit, and the head of a stack record.
+/// The record of a fork, exec, exit or appearance, and the head of a stack record.
 pub type RareWords = [u64; 4];
 
 /// Bytes of a page of stack.

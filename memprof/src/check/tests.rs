@@ -17,6 +17,8 @@ fn leak(function: &str, rate: f64, confidence: f64) -> TopAllocator {
     TopAllocator {
         rank: 1,
         pid: 7,
+        processes: 1,
+        group: None,
         stack_id: HexStackId(1),
         outstanding_bytes: 60_000,
         outstanding_count: 60,
@@ -69,7 +71,10 @@ fn report(paths: &[TopAllocator]) -> Report {
         },
         target: Target {
             kind: TargetKind::Pid,
+            names: Vec::new(),
+            cgroups: Vec::new(),
             processes: Vec::new(),
+            processes_met: None,
         },
         started_at: "2026-11-20T12:00:00Z".to_owned(),
         duration_seconds: 60.0,
@@ -93,6 +98,8 @@ fn report(paths: &[TopAllocator]) -> Report {
         },
         top_allocators: paths.to_vec(),
         processes: Vec::new(),
+        group_by: GroupBy::Process,
+        groups: Vec::new(),
         marks: Vec::new(),
         windows: Vec::new(),
         cycles: None,

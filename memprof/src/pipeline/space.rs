@@ -1,7 +1,7 @@
 //! One address space: who lives in it, which blocks, whose they are.
 
 use crate::events::event::{Nanoseconds, Pid, SpaceId};
-use crate::growth::{Room, Series, Tick, Ticks};
+use crate::growth::{Course, Room, Series, Tick, Ticks};
 use crate::live::{Block, LiveTable};
 use crate::stacks::{Sites, weight::Amount};
 
@@ -17,6 +17,8 @@ pub(super) struct Space {
     pub(super) sites: Sites,
     /// How each site's blocks come and go, by the sites' indices.
     pub(super) series: Vec<Series>,
+    /// The course of what is outstanding, from the first look at it on.
+    pub(super) course: Option<Course>,
     /// When the last process left.
     pub(super) ended_at: Option<Nanoseconds>,
     had_exit: bool,
@@ -32,6 +34,7 @@ impl Space {
             table: LiveTable::new(start, seed),
             sites: Sites::with_limit(max_sites),
             series: Vec::new(),
+            course: None,
             ended_at: None,
             had_exit: false,
         }
@@ -125,6 +128,18 @@ impl Space {
         let fresh = self.series.iter().map(|one| one.forked(tick)).collect();
         self.forget_series(room);
         self.series = fresh;
+        self.course = None;
+    }
+
+    /// Notes how much is outstanding until the tick `until`.
+    pub(super) fn hold(&mut self, until: Tick) {
+        let totals = self.sites.sum();
+        let count = u32::try_from(totals.outstanding_count()).unwrap_or(u32::MAX);
+        let bytes = totals.outstanding_bytes() as f64;
+        let course = self
+            .course
+            .get_or_insert_with(|| Course::new(until.saturating_sub(1)));
+        course.hold(until, bytes, count);
     }
 
     /// The program is gone and its blocks with it; the totals stay.

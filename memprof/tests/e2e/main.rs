@@ -23,6 +23,8 @@ mod overhead;
 mod processes;
 mod real_programs;
 mod restraint;
+mod scale;
+mod scopes;
 mod shim_agrees;
 mod stacks;
 mod tables;
