@@ -118,7 +118,7 @@ pub struct Probed {
     by_process: HashMap<Pid, Vec<FileId>>,
 }
 
-/// Files that are remembered; further ones are looked at again each time.
+/// Files that are remembered; further ones are not looked at.
 const MAX_FILES: usize = 65_536;
 /// Processes whose allocators are remembered; with more, those that are gone are forgotten.
 const MAX_REMEMBERED: usize = 16_384;

@@ -76,6 +76,8 @@ pub struct Tracer {
     inner: InnerPlans,
     whom: Whom,
     spaces: Vec<Option<SpaceId>>,
+    /// Processes that live, and whose mappings can't be read.
+    hidden: u64,
 }
 
 /// Who is followed, as far as probes are concerned.
@@ -154,6 +156,7 @@ impl Tracer {
             inner,
             whom: Whom::new(target, children),
             spaces: Vec::new(),
+            hidden: 0,
         };
         Ok((tracer, rings, unwind))
     }
@@ -172,7 +175,7 @@ impl Tracer {
                 .push(self.side.follow(facts.pid, self.whom.children)?);
             let found = self.look_at(facts.pid).map_err(|error| {
                 if facts.is_alive() {
-                    error
+                    hidden(facts, &error)
                 } else {
                     bad_input!(
                         "process {} ended while it was being attached to",
@@ -202,8 +205,8 @@ impl Tracer {
                 self.side.unfollow(facts.pid);
             }
             self.spaces.push(space.filter(|_| lives));
-            if lives {
-                let _: Result<Found> = self.look_at(facts.pid);
+            if lives && self.look_at(facts.pid).is_err() && facts.is_alive() {
+                self.hidden += 1;
             }
         }
         Ok(())
@@ -259,6 +262,19 @@ impl Tracer {
         self.probed.get(&self.whom.scope(pid))?.of_process(pid)
     }
 
+    /// What limits what is seen of the processes, in one sentence.
+    pub fn limit(&self) -> Option<String> {
+        let hidden = match self.hidden {
+            0 => return None,
+            1 => "1 process hides its mappings".to_owned(),
+            count => format!("{count} processes hide their mappings"),
+        };
+        Some(format!(
+            "{hidden} even from memprof: allocators that nobody else has are not probed there, and the \
+             stacks have no names"
+        ))
+    }
+
     /// Why processes pay that are not followed, if they do.
     pub fn why_others_pay(&self) -> Option<&'static str> {
         if self.whom.one_by_one {
@@ -293,6 +309,15 @@ impl Tracer {
     pub fn into_side(self) -> KernelSide {
         self.side
     }
+}
+
+fn hidden(facts: &ProcessFacts, error: &anyhow::Error) -> anyhow::Error {
+    bad_input!(
+        "process {} ({}) hides its mappings even from this user ({error}): run memprof as root, outside \
+         of containers, or trace another process",
+        facts.pid.0,
+        facts.comm.as_deref().unwrap_or("?").escape_debug()
+    )
 }
 
 fn no_allocator(facts: &ProcessFacts, found: Found) -> anyhow::Error {

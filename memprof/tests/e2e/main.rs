@@ -12,6 +12,7 @@ mod bad_input;
 mod check;
 mod copied;
 mod diff;
+mod everything;
 mod exact;
 mod formats;
 mod inner_probes;

@@ -243,6 +243,7 @@ impl Run {
     /// What limits the numbers, beside what is counted.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = self.notes.clone();
+        notes.extend(self.tracer.limit());
         for coverage in self.tracer.probed().flat_map(|probed| probed.coverage()) {
             for refusal in &coverage.refusals {
                 notes.push(format!("not probed in {}: {refusal}", coverage.module));
