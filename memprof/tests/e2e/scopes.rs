@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::{
-    Counts, PATIENCE, Process, Report, Stage, Trace, Truth, missing, program, wait_until,
+    Counts, PATIENCE, Process, Report, Stage, Trace, Truth, build_with, missing, program,
+    wait_until,
 };
 
 /// A `holder` that does as it is told.
@@ -127,9 +128,25 @@ fn a_process_enters_and_leaves_a_name_by_exec() {
     let Some(stage) = Stage::with_bpf("scope_exec") else {
         return;
     };
+    let [entering, leaving] = held_before_and_after_exec(&stage, &["--comm", "holder"]);
+    assert_eq!((entering, leaving), (6, 4));
+}
+
+#[test]
+fn a_process_that_leaves_a_name_stays_if_children_are_wanted() {
+    let Some(stage) = Stage::with_bpf("scope_exec_children") else {
+        return;
+    };
+    let scope = ["--comm", "holder", "--children"];
+    let [entering, leaving] = held_before_and_after_exec(&stage, &scope);
+    assert_eq!((entering, leaving), (6, 4 + 60));
+}
+
+/// Blocks seen of a process that becomes a `holder` and of one that was one.
+fn held_before_and_after_exec(stage: &Stage, scope: &[&str]) -> [u64; 2] {
     let other = renamed(&stage, "outsider");
     let holder = program("holder");
-    let mut trace = Trace::of_scope(&stage, &["--comm", "holder"]);
+    let mut trace = Trace::of_scope(stage, scope);
     let mut entering = Holder::start(&stage, "entering", &mut Command::new(&other));
     entering.tell("hold 50");
     let mut leaving = Holder::start(&stage, "leaving", &mut Command::new(&holder));
@@ -149,14 +166,36 @@ fn a_process_enters_and_leaves_a_name_by_exec() {
     leaving.end();
     let report = trace.stop();
     report.assert_nothing_lost();
-    assert_eq!(
-        report.sites_of(entering.pid)["hold_block"].allocated_count,
-        6
-    );
-    assert_eq!(
-        report.sites_of(leaving.pid)["hold_block"].allocated_count,
-        4
-    );
+    [entering.pid, leaving.pid].map(|pid| report.sites_of(pid)["hold_block"].allocated_count)
+}
+
+#[test]
+fn an_allocator_that_is_loaded_later_is_probed_as_it_is_mapped() {
+    let Some(stage) = Stage::with_bpf("late_allocator") else {
+        return;
+    };
+    let flags = ["-shared", "-fPIC", "-O2", "-fno-builtin"];
+    let library = build_with(&["late_allocator.c"], "late_allocator.so", &flags);
+    let mut holder = Holder::start(&stage, "holder", &mut Command::new(program("holder")));
+    let mut trace = Trace::attach(&stage, &[holder.pid], &[]);
+    crate::harness::wait_attached(&mut trace, holder.pid);
+    let before = crate::harness::patched_bytes(holder.pid);
+    holder.tell(&format!("open {}", library.display()));
+    wait_until("the library is probed", PATIENCE, || {
+        crate::harness::patched_bytes(holder.pid) >= before + 2
+    });
+    holder.tell("hold 33");
+    holder.end();
+    let report = trace.finish();
+    report.assert_nothing_lost();
+    assert_eq!(report.sites()["hold_block"].outstanding_count, 33);
+    let allocators = report.at("/processes/0/coverage").as_array();
+    let allocators = allocators.expect("it was looked at").iter();
+    let mut names: Vec<&str> = allocators
+        .filter_map(|one| one["allocator"].as_str())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["glibc", "late_allocator.so"]);
 }
 
 #[test]

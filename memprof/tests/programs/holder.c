@@ -1,15 +1,18 @@
 /* A program that does as it is told, a line at a time on standard input: `hold N` holds N more blocks of
  * 1,000 bytes; `fork` has a child that holds 3 and ends when this program does; `exec PATH` becomes
- * another program; `end` tells the truth and ends. Each line done is answered by `done`. Its allocations
+ * another program; `open PATH` loads a library whose malloc makes the blocks from then on; `end` tells the truth and ends. Each line done is answered by `done`. Its allocations
  * are its own alone. */
 #include "truth.h"
 
+#include <dlfcn.h>
 #include <sys/wait.h>
 
 DECLARE_SITE(hold_block)
 DECLARE_SITE(hold_in_child)
 
-SITE struct block hold_block(void) { return born(&truth_hold_block, malloc(1000), 1000); }
+static void *(*allocate)(size_t) = malloc;
+
+SITE struct block hold_block(void) { return born(&truth_hold_block, allocate(1000), 1000); }
 SITE struct block hold_in_child(void) { return born(&truth_hold_in_child, malloc(500), 500); }
 
 static void say_done(void) {
@@ -29,6 +32,14 @@ static int read_line(char *line, size_t room) {
     }
     line[at] = 0;
     return 1;
+}
+
+static void open_library(const char *path) {
+    void *library = dlopen(path, RTLD_NOW);
+    void *found = library ? dlsym(library, "malloc") : NULL;
+    if (!found)
+        fail("no malloc in that library");
+    memcpy(&allocate, &found, sizeof allocate);
 }
 
 static void beget(void) {
@@ -67,6 +78,8 @@ int main(void) {
                 hold_block();
         } else if (!strcmp(line, "fork")) {
             beget();
+        } else if (!strncmp(line, "open ", 5)) {
+            open_library(line + 5);
         } else if (!strncmp(line, "exec ", 5)) {
             execl(line + 5, line + 5, (char *)NULL);
             fail("can't become another program");
