@@ -144,12 +144,12 @@ fn a_process_that_leaves_a_name_stays_if_children_are_wanted() {
 
 /// Blocks seen of a process that becomes a `holder` and of one that was one.
 fn held_before_and_after_exec(stage: &Stage, scope: &[&str]) -> [u64; 2] {
-    let other = renamed(&stage, "outsider");
+    let other = renamed(stage, "outsider");
     let holder = program("holder");
     let mut trace = Trace::of_scope(stage, scope);
-    let mut entering = Holder::start(&stage, "entering", &mut Command::new(&other));
+    let mut entering = Holder::start(stage, "entering", &mut Command::new(&other));
     entering.tell("hold 50");
-    let mut leaving = Holder::start(&stage, "leaving", &mut Command::new(&holder));
+    let mut leaving = Holder::start(stage, "leaving", &mut Command::new(&holder));
     leaving.tell("hold 4");
     let become_it = |one: &mut Holder, path: &Path| {
         let before = one.process.stdout().matches("ready").count();
