@@ -123,6 +123,8 @@ impl KernelSide {
         let mut bpf = EbpfLoader::new()
             .override_global("OFFSETS", &Plain(offsets), true)
             .override_global("HALF_RING_BYTES", &half, true)
+            // Task storage, into which only the programs look.
+            .allow_unsupported_maps()
             .load(OBJECT)
             .context("the kernel refused memprof's maps")?;
         let mut map = |name: &str| {
