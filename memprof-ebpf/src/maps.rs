@@ -79,6 +79,10 @@ pub static COPIES: RingBuf = RingBuf::with_byte_size(COPY_RING_BYTES, 0);
 pub static MAPPINGS: HashMap<u32, ProcessMappings> =
     HashMap::with_max_entries(MAX_PROCESSES, ON_DEMAND);
 
+/// Another number whenever the collector has changed `MAPPINGS`.
+#[map]
+pub static MAPPINGS_VERSION: Array<u64> = Array::with_max_entries(1, 0);
+
 /// Where the unwind rows of 64 KiB of code are, by `memprof_common::unwind::page_key`.
 #[map]
 pub static PAGES: HashMap<u64, Page> = HashMap::with_max_entries(MAX_PAGES, ON_DEMAND);

@@ -18,7 +18,7 @@ use crate::{
     kernel::{hijacked_return_address, may_be_trampoline},
     registers::{Entry, RETURN_SLOT, Registers},
     trail::Trail,
-    unwind::Walk,
+    unwind::{Code, Walk},
     window::{self, Window},
 };
 
@@ -81,6 +81,7 @@ pub struct Thread {
     nested: u64,
     noted: NotedSize,
     pub sampler: Sampler,
+    pub code: Code,
     pub walk: Walk,
     pub trail: Trail,
     pub window: Window,
@@ -94,6 +95,7 @@ pub fn begin_anew(thread: *mut Thread) {
     // SAFETY: `thread` points at this thread's map value.
     unsafe {
         (*thread).space = 0;
+        (*thread).code.generation = 0;
         (*thread).pending.return_slot = 0;
         (*thread).freed.address = 0;
         (*thread).restarted = false;

@@ -152,6 +152,7 @@ impl KernelSide {
             segments: ArrayOfMaps::try_from(map("SEGMENTS")?)?,
             pages: HashMap::try_from(map("PAGES")?)?,
             mappings: HashMap::try_from(map("MAPPINGS")?)?,
+            mappings_version: Array::try_from(map("MAPPINGS_VERSION")?)?,
         };
         next_space.set(0, 1, 0)?;
         let mut side = Self {
