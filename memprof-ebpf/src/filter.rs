@@ -5,9 +5,10 @@ use memprof_common::counters::Counter;
 
 use crate::{
     emit::count,
-    maps::{GATE, NEW_THREAD, PROCESSES, THREADS},
+    maps::{GATE, PROCESSES},
     pending::Thread,
     scope::discover,
+    threads,
 };
 
 /// A thread whose calls are wanted.
@@ -23,45 +24,45 @@ pub struct Caller {
 
 /// The calling thread, if the gate is open and its process is followed.
 ///
-/// A thread is on record only while its process is followed (`process.rs` sees to it), so a
-/// second look-up, of the process, is left to its first call.
+/// A thread has a space on record only while its process is followed (`process.rs` sees to it), so
+/// the look-up of the process is left to its first call.
 #[inline(always)]
 pub fn caller() -> Option<Caller> {
     if *GATE.get(0)? == 0 {
         return None;
     }
-    let pid_tgid = bpf_get_current_pid_tgid();
-    let tid = pid_tgid as u32;
-    let caller = match THREADS.get_ptr_mut(tid) {
-        Some(thread) => Caller {
-            thread,
-            // SAFETY: a map value stays readable for the length of a program, even if removed.
-            space: unsafe { (*thread).space },
-        },
-        None => first_call((pid_tgid >> 32) as u32, tid)?,
+    let thread = threads::current();
+    let space = if thread.is_null() {
+        0
+    } else {
+        // SAFETY: what is remembered of a thread stays while its programs run.
+        unsafe { (*thread).space }
+    };
+    let caller = if space == 0 {
+        first_call()?
+    } else {
+        Caller { thread, space }
     };
     count(Counter::ProbeHits);
     Some(caller)
 }
 
-/// A thread that is not on record, if its process is followed.
+/// A thread that has no space on record, if its process is followed.
 #[inline(always)]
-fn first_call(pid: u32, tid: u32) -> Option<Caller> {
+fn first_call() -> Option<Caller> {
+    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let process = match PROCESSES.get_ptr(pid) {
         Some(process) => process,
         None => discover(pid)?,
     };
     // SAFETY: a map value stays readable for the length of a program, even if removed.
     let space = unsafe { (*process).space };
-    let mut thread = core::ptr::null_mut();
-    if THREADS.insert(tid, NEW_THREAD.get(0)?, 0).is_ok()
-        && let Some(new) = THREADS.get_ptr_mut(tid)
-    {
-        // SAFETY: as above.
-        unsafe { (*new).space = space };
-        thread = new;
-    } else {
+    let thread = threads::remember();
+    if thread.is_null() {
         count(Counter::UntrackedThreads);
+    } else {
+        // SAFETY: what is remembered of a thread stays while its programs run.
+        unsafe { (*thread).space = space };
     }
     Some(Caller { thread, space })
 }

@@ -5,7 +5,7 @@
 #![no_std]
 #![no_main]
 #![allow(internal_features)]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 
 mod copy;
 mod emit;
@@ -20,6 +20,7 @@ mod rules;
 mod sample;
 mod scope;
 mod stack;
+mod threads;
 mod trail;
 mod unwind;
 mod window;

@@ -10,13 +10,12 @@ use memprof_common::{
     sampling::Schedule,
     settings::{
         COPY_RING_BYTES, FollowedProcess, LATELY_SENT_ENTRIES, MAX_BROKEN_WALKS, MAX_OUTSIDERS,
-        MAX_PAGES, MAX_PROCESSES, MAX_RINGS, MAX_SENT_STACKS, MAX_THREADS, RARE_RING_BYTES,
-        RULE_CACHE_ENTRIES,
+        MAX_PAGES, MAX_PROCESSES, MAX_RINGS, MAX_SENT_STACKS, RARE_RING_BYTES, RULE_CACHE_ENTRIES,
     },
     unwind::{Chunk, MAX_SEGMENTS, Page, ProcessMappings, SEGMENT_CHUNKS},
 };
 
-use crate::{copy::Budget, pending::Thread};
+use crate::copy::Budget;
 
 /// `BPF_F_NO_PREALLOC`: entries cost memory only while they exist.
 const ON_DEMAND: u32 = 1;
@@ -42,14 +41,9 @@ pub static OUTSIDERS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(MAX_OU
 #[map]
 pub static NEXT_SPACE: Array<u64> = Array::with_max_entries(1, 0);
 
-/// Threads that have called an allocator function, by thread id, until they exit. Per thread and
-/// not per CPU: a uprobe program may be preempted, and another thread's must not find its scratch.
+/// How many threads are remembered (`threads.rs`).
 #[map]
-pub static THREADS: HashMap<u32, Thread> = HashMap::with_max_entries(MAX_THREADS, ON_DEMAND);
-
-/// What a new entry of `THREADS` is copied from: too large for the 512 bytes of a BPF stack.
-#[map]
-pub static NEW_THREAD: Array<Thread> = Array::with_max_entries(1, 0);
+pub static THREADS_KEPT: Array<i64> = Array::with_max_entries(1, 0);
 
 /// Stack ids whose program counters the collector has been sent; of a stack whose walk broke down
 /// also how often it was met.
@@ -88,6 +82,10 @@ pub static COPIES: RingBuf = RingBuf::with_byte_size(COPY_RING_BYTES, 0);
 #[map]
 pub static MAPPINGS: HashMap<u32, ProcessMappings> =
     HashMap::with_max_entries(MAX_PROCESSES, ON_DEMAND);
+
+/// Another number whenever the collector has changed `MAPPINGS`.
+#[map]
+pub static MAPPINGS_VERSION: Array<u64> = Array::with_max_entries(1, 0);
 
 /// Where the unwind rows of 64 KiB of code are, by `memprof_common::unwind::page_key`.
 #[map]

@@ -18,8 +18,8 @@ use crate::{
     kernel::{hijacked_return_address, may_be_trampoline},
     registers::{Entry, RETURN_SLOT, Registers},
     trail::Trail,
-    unwind::Walk,
-    window::Window,
+    unwind::{Code, Walk},
+    window::{self, Window},
 };
 
 /// Calls inside one pending call, after which it is no longer believed to be alive.
@@ -71,7 +71,7 @@ struct NotedSize {
 /// What is remembered of a thread.
 #[repr(C)]
 pub struct Thread {
-    /// The address space that it lives in.
+    /// The address space that it lives in; 0 if that is to be looked up.
     pub space: u32,
     pub pending: PendingCall,
     freed: FreeChain,
@@ -81,11 +81,27 @@ pub struct Thread {
     nested: u64,
     noted: NotedSize,
     pub sampler: Sampler,
+    pub code: Code,
     pub walk: Walk,
     pub trail: Trail,
     pub window: Window,
     /// The stack record that the walk of a stack fills: its head, then program counters.
     pub record: [u64; STACK_HEADER_WORDS + MAX_FRAMES],
+}
+
+/// Takes note that the thread goes on with another program.
+#[inline(always)]
+pub fn begin_anew(thread: *mut Thread) {
+    // SAFETY: `thread` points at this thread's map value.
+    unsafe {
+        (*thread).space = 0;
+        (*thread).code.generation = 0;
+        (*thread).pending.return_slot = 0;
+        (*thread).freed.address = 0;
+        (*thread).restarted = false;
+        (*thread).noted.return_slot = 0;
+    }
+    window::forget_limit(thread);
 }
 
 /// Whether a call at `stack` is made by the thread's pending call, which goes on then. A pending

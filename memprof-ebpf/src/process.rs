@@ -17,8 +17,10 @@ use memprof_common::{
 use crate::{
     emit::{count, now, send_process},
     kernel::{living_threads, memory_of, process_of},
-    maps::{MAPPINGS, OUTSIDERS, PROCESSES, THREADS},
+    maps::{MAPPINGS, OUTSIDERS, PROCESSES},
+    pending::begin_anew,
     scope::{enrol, is_wide, new_space, takes_current},
+    threads,
 };
 
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
@@ -28,8 +30,8 @@ pub fn process_forked(ctx: RawTracePointContext) -> i32 {
 }
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub fn process_executed(ctx: RawTracePointContext) -> i32 {
-    executed(ctx.arg::<u64>(1) as u32);
+pub fn process_executed(_ctx: RawTracePointContext) -> i32 {
+    executed();
     0
 }
 
@@ -98,17 +100,18 @@ fn forked(parent_task: u64, child_task: u64) -> Option<()> {
     Some(())
 }
 
-/// The calling thread goes on as the only one of its process, under that one's id; `old_tid` was
-/// its own before.
+/// The calling thread goes on as the only one of its process, under that one's id.
 #[inline(always)]
-fn executed(old_tid: u32) -> Option<()> {
+fn executed() -> Option<()> {
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // A process that is not followed has no entry, and neither has its thread.
     let Some(followed) = PROCESSES.get_ptr_mut(pid) else {
         return reconsider(pid);
     };
-    let _ = THREADS.remove(old_tid);
-    let _ = THREADS.remove(pid);
+    let thread = threads::current();
+    if !thread.is_null() {
+        begin_anew(thread);
+    }
     // SAFETY: a map value stays valid for the length of a program, even if removed.
     let old = unsafe { *followed };
     let stays = old.follow_children != 0 || !is_wide() || takes_current(pid);
@@ -152,8 +155,8 @@ fn moved(task: u64) -> Option<()> {
 fn exited() -> Option<()> {
     let pid_tgid = bpf_get_current_pid_tgid();
     let pid = (pid_tgid >> 32) as u32;
-    // Whatever is known of its process: another one may get the thread's id.
-    let _ = THREADS.remove(pid_tgid as u32);
+    // Whatever is known of its process.
+    threads::forget();
     let Some(followed) = PROCESSES.get_ptr(pid) else {
         if is_wide() {
             // Another process may get the id. The first thread to end takes it out, and others that

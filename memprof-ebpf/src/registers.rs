@@ -1,9 +1,11 @@
 //! The few registers of the traced thread that matter, by the names of their roles. This file is
 //! all that knows x86-64's calling convention, but for the order of arguments, which aya has.
 
+use core::arch::asm;
+
 use aya_ebpf::{
     bindings::pt_regs,
-    helpers::{bpf_get_attach_cookie, bpf_probe_read_kernel, bpf_probe_read_user},
+    helpers::{bpf_get_attach_cookie, bpf_probe_read_user},
     programs::ProbeContext,
 };
 use memprof_common::placement::{self, Preserved};
@@ -103,12 +105,33 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// A saved register by its place. By a helper, for the verifier wants to know which one.
+/// A saved register by its place.
+///
+/// The verifier wants to know which one, so each has a load of its own, in assembly: the compiler
+/// would make one of them all, from an address that the verifier refuses.
 #[inline(always)]
 fn saved(regs: *const pt_regs, offset: u64) -> u64 {
-    let register = regs.cast::<u8>().wrapping_add(offset as usize);
-    // SAFETY: the helper checks the address and fails on one that cannot be read.
-    unsafe { bpf_probe_read_kernel(register.cast::<u64>()) }.unwrap_or(0)
+    macro_rules! load {
+        ($($at:literal)*) => {
+            match offset {
+                $($at => {
+                    let value: u64;
+                    // SAFETY: a word of the registers that the kernel hands every probe program.
+                    unsafe {
+                        asm!(
+                            concat!("{value} = *(u64 *)({regs} + ", $at, ")"),
+                            regs = in(reg) regs,
+                            value = out(reg) value,
+                            options(pure, readonly, nostack, preserves_flags),
+                        )
+                    };
+                    value
+                })*
+                _ => 0,
+            }
+        };
+    }
+    load!(0 8 16 24 32 40 48 56 64 72 80 88 96 104 112)
 }
 
 /// A call at a moment between its entry and its return (`memprof_common::placement::InnerPlace`).

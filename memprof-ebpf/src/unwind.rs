@@ -11,15 +11,14 @@ use aya_ebpf::helpers::{bpf_loop, bpf_probe_read_user};
 use memprof_common::{
     event::{MAX_FRAMES, STACK_HEADER_WORDS, StackEnd, mix},
     unwind::{
-        NO_RULE, ProcessMappings, RuleKind, SIGNAL_RBP_OFFSET, SIGNAL_RIP_OFFSET,
-        SIGNAL_RSP_OFFSET, added_offset, cfa_offset, plt_cfa_offset, rbp_at_rbp, rbp_offset,
-        rule_kind, slot_offset,
+        NO_RULE, RuleKind, SIGNAL_RBP_OFFSET, SIGNAL_RIP_OFFSET, SIGNAL_RSP_OFFSET, added_offset,
+        cfa_offset, plt_cfa_offset, rbp_at_rbp, rbp_offset, rule_kind, slot_offset,
     },
 };
 
 use crate::{
     kernel::{hijacked_return_address, may_be_trampoline},
-    maps::MAPPINGS,
+    maps::{MAPPINGS, MAPPINGS_VERSION},
     pending::Thread,
     registers::{RETURN_SLOT, Registers},
     rules::{is_code, rule_at},
@@ -47,11 +46,46 @@ pub struct Walk {
     pub by_frame_pointer: u64,
 }
 
+/// Which code an address space has, as far as a walk has to know.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Code {
+    pub space: u32,
+    /// That of the space's mappings; 0 if they are not known yet.
+    pub generation: u64,
+    /// What `MAPPINGS_VERSION` said before they were looked up.
+    version: u64,
+}
+
+/// The code of `space`, which is the thread's. Looked up again only when some mappings have changed.
+#[inline(always)]
+fn code_of(thread: *mut Thread, space: u32) -> Code {
+    // SAFETY: a live map value, read as one word.
+    let version = MAPPINGS_VERSION
+        .get_ptr(0)
+        .map_or(0, |version| unsafe { version.read_volatile() });
+    // SAFETY: `thread` points at this thread's map value.
+    let known = unsafe { (*thread).code };
+    if known.generation != 0 && known.version == version {
+        return known;
+    }
+    let code = Code {
+        space,
+        // SAFETY: a map value stays readable for the length of a program.
+        generation: MAPPINGS
+            .get_ptr(space)
+            .map_or(0, |mappings| unsafe { (*mappings).generation }),
+        version,
+    };
+    // SAFETY: as above.
+    unsafe { (*thread).code = code };
+    code
+}
+
 /// What the callback of `bpf_loop` is handed: it may only point into the BPF stack.
 struct Context {
     thread: *mut Thread,
-    /// Null for a process whose mappings are not known yet.
-    mappings: *const ProcessMappings,
+    code: Code,
 }
 
 /// Walks the stack of a function that has just returned to `caller`, into the thread's record:
@@ -73,8 +107,8 @@ pub fn walk(thread: *mut Thread, space: u32, function: u64, caller: Registers) -
             by_frame_pointer: 0,
         };
     }
-    let mappings = MAPPINGS.get_ptr(space).unwrap_or(core::ptr::null());
-    let mut context = Context { thread, mappings };
+    let code = code_of(thread, space);
+    let mut context = Context { thread, code };
     // SAFETY: the callback has the signature that the helper calls it with; raw pointers only,
     // for what it changes must not be held across the call.
     unsafe {
@@ -93,7 +127,7 @@ unsafe extern "C" fn step(_index: u64, context: *mut c_void) -> u64 {
     // SAFETY: `walk` passes its context.
     let context = unsafe { &*context.cast::<Context>() };
     let thread = context.thread;
-    match find_caller(thread, context.mappings) {
+    match find_caller(thread, context.code) {
         None => 0,
         Some(end) => {
             // SAFETY: a live map value.
@@ -105,17 +139,17 @@ unsafe extern "C" fn step(_index: u64, context: *mut c_void) -> u64 {
 
 /// Goes from the frame that the walk is at to its caller; how the walk ended if it did.
 #[inline(always)]
-fn find_caller(thread: *mut Thread, mappings: *const ProcessMappings) -> Option<StackEnd> {
+fn find_caller(thread: *mut Thread, code: Code) -> Option<StackEnd> {
     // SAFETY: `thread` points at this thread's map value.
     let walk = unsafe { &raw mut (*thread).walk };
     // SAFETY: as above.
     let (pc, stack, frame) =
         unsafe { ((*walk).pc - (*walk).returned, (*walk).stack, (*walk).frame) };
-    if mappings.is_null() {
+    if code.generation == 0 {
         // Nothing is known of this code: what its registers hold may be anything.
         return Some(StackEnd::Broken);
     }
-    let rule = rule_at(mappings, pc);
+    let rule = rule_at(code, pc);
     let mut caller_frame = frame;
     let mut by_frame_pointer = false;
     let cfa = match rule_kind(rule) {
@@ -157,7 +191,7 @@ fn find_caller(thread: *mut Thread, mappings: *const ProcessMappings) -> Option<
         RuleKind::Unsupported => return Some(StackEnd::Broken),
         // Nor is there a caller where the frame pointer is 0: so the ABI marks the outermost frame,
         // and the code that starts a process has no unwind information.
-        RuleKind::None if frame == 0 || begins_function(mappings, pc + 1) => {
+        RuleKind::None if frame == 0 || begins_function(code.space, code.generation, pc + 1) => {
             return Some(StackEnd::Complete);
         }
         RuleKind::None | RuleKind::FramePointer => {
@@ -193,7 +227,7 @@ fn find_caller(thread: *mut Thread, mappings: *const ProcessMappings) -> Option<
     }
     // Where the code keeps no frame pointer, the register holds anything, and what it points at
     // is no return address: garbage that would make a new stack of every call.
-    if by_frame_pointer && !follows_call(mappings, return_address) {
+    if by_frame_pointer && !follows_call(code, return_address) {
         return Some(StackEnd::Broken);
     }
     go_to(thread, return_address, cfa, caller_frame, 1);
@@ -203,14 +237,21 @@ fn find_caller(thread: *mut Thread, mappings: *const ProcessMappings) -> Option<
 /// Whether a function begins at `pc`, with nothing before it. No call returns there: it is the
 /// outermost frame of a coroutine, which was put on its stack by hand and is not yet entered.
 #[inline(never)]
-fn begins_function(mappings: *const ProcessMappings, pc: u64) -> bool {
-    rule_at(mappings, pc) != NO_RULE
+fn begins_function(space: u32, generation: u64, pc: u64) -> bool {
+    rule_at(
+        Code {
+            space,
+            generation,
+            version: 0,
+        },
+        pc,
+    ) != NO_RULE
 }
 
 /// Whether `pc` is in code that is known, behind a call.
 #[inline(always)]
-fn follows_call(mappings: *const ProcessMappings, pc: u64) -> bool {
-    is_code(mappings, pc) && is_behind_call(pc)
+fn follows_call(code: Code, pc: u64) -> bool {
+    is_code(code, pc) && is_behind_call(pc)
 }
 
 /// Whether what is before `pc` is a call: `e8` with its offset, or `ff /2` with what its operand

@@ -29,6 +29,13 @@ pub fn clear(thread: *mut Thread) {
     unsafe { (*thread).window.bytes = 0 };
 }
 
+/// Forgets where the stack ends: it is another one.
+#[inline(always)]
+pub fn forget_limit(thread: *mut Thread) {
+    // SAFETY: as above.
+    unsafe { (*thread).window.limit = 0 };
+}
+
 /// The word at `address`.
 #[inline(always)]
 pub fn read(thread: *mut Thread, address: u64) -> Option<u64> {

@@ -134,6 +134,8 @@ impl KernelSide {
             .override_global("OFFSETS", &Plain(offsets), true)
             .override_global("HALF_RING_BYTES", &half, true)
             .override_global("SCOPE", &Plain(scope), true)
+            // Task storage, into which only the programs look.
+            .allow_unsupported_maps()
             .load(OBJECT)
             .context("the kernel refused memprof's maps")?;
         let mut map = |name: &str| {
@@ -161,6 +163,7 @@ impl KernelSide {
             segments: ArrayOfMaps::try_from(map("SEGMENTS")?)?,
             pages: HashMap::try_from(map("PAGES")?)?,
             mappings: HashMap::try_from(map("MAPPINGS")?)?,
+            mappings_version: Array::try_from(map("MAPPINGS_VERSION")?)?,
         };
         next_space.set(0, u64::from(FIRST_KERNEL_SPACE), 0)?;
         let mut side = Self {

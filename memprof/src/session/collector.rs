@@ -195,7 +195,8 @@ impl Sink for State {
                 self.code.forked(event.space, *child_space, *child);
                 let facts = ProcessFacts::read_of(*child, event.time);
                 let cgroup = cgroups::of_process(*child);
-                self.processes.add(facts, cgroup, *child_space, event.time);
+                self.processes
+                    .add_child(event.space, facts, cgroup, *child_space, event.time);
                 self.notify(Notice::Forked {
                     parent: *pid,
                     child: *child,

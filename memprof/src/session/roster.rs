@@ -89,6 +89,31 @@ impl Roster {
         self.met.insert(number, process);
     }
 
+    /// A process has a child. Of one that was over before it could be looked at, it is known that it
+    /// was a copy of its parent.
+    pub fn add_child(
+        &mut self,
+        parent_space: SpaceId,
+        child: ProcessFacts,
+        cgroup: Option<String>,
+        space: SpaceId,
+        at: Nanoseconds,
+    ) {
+        let parent = self.of_space(parent_space).filter(|_| child.comm.is_none());
+        let (facts, cgroup) = match parent {
+            Some(parent) => {
+                let facts = ProcessFacts {
+                    pid: child.pid,
+                    start_ticks: child.start_ticks,
+                    ..parent.facts.clone()
+                };
+                (facts, parent.cgroup.clone())
+            }
+            None => (child, cgroup),
+        };
+        self.add(facts, cgroup, space, at);
+    }
+
     /// A process runs another program, in another space.
     pub fn replace(&mut self, facts: ProcessFacts, cgroup: Option<String>, space: SpaceId) {
         let Some(number) = self.living.get(&facts.pid) else {
@@ -190,6 +215,23 @@ mod tests {
         roster.add(facts(7, "third"), None, SpaceId(3), 40);
         assert_eq!(name(&roster, 2), Some("second"));
         assert_eq!((roster.living().count(), roster.met()), (1, 3));
+    }
+
+    #[test]
+    fn a_child_that_was_over_too_soon_is_called_as_its_parent() {
+        let mut roster = Roster::default();
+        roster.add(facts(7, "server"), Some("/web".to_owned()), SpaceId(1), 0);
+        let gone = ProcessFacts {
+            comm: None,
+            ..facts(8, "")
+        };
+        roster.add_child(SpaceId(1), gone, None, SpaceId(2), 1);
+        assert_eq!(name(&roster, 2), Some("server"));
+        let child = roster.of_space(SpaceId(2)).unwrap();
+        assert_eq!(
+            (child.facts.pid, child.cgroup.as_deref()),
+            (Pid(8), Some("/web"))
+        );
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct UnwindMaps {
     pub pages: HashMap<MapData, u64, Plain<Page>>,
     /// Mappings by address space.
     pub mappings: HashMap<MapData, u32, Plain<ProcessMappings>>,
+    /// Another number whenever `mappings` has changed: the programs remember what they found there.
+    pub mappings_version: Array<MapData, u64>,
 }
 
 /// What is in the maps.
@@ -40,6 +42,7 @@ pub(super) struct KernelTables {
     next_chunk: u32,
     next_number: u32,
     generation: u64,
+    mappings_version: u64,
 }
 
 impl KernelTables {
@@ -51,6 +54,7 @@ impl KernelTables {
             next_chunk: 0,
             next_number: NO_EXE + 1,
             generation: 0,
+            mappings_version: 0,
         }
     }
 
@@ -70,13 +74,23 @@ impl KernelTables {
         }
         self.generation += 1;
         mappings.generation = self.generation;
-        Ok(self.maps.mappings.insert(space.0, Plain(*mappings), 0)?)
+        self.maps.mappings.insert(space.0, Plain(*mappings), 0)?;
+        self.tell_change()
+    }
+
+    /// Only after the change: who sees the new number finds the new mappings.
+    fn tell_change(&mut self) -> Result<()> {
+        self.mappings_version += 1;
+        let version = &mut self.maps.mappings_version;
+        Ok(version.set(0, self.mappings_version, 0)?)
     }
 
     /// Removes the mappings of a space, if there are any.
     pub(super) fn remove_mappings(&mut self, space: SpaceId) {
         // It may never have been published.
         let _ = self.maps.mappings.remove(&space.0);
+        // Refused: then what is remembered is of a space that has ended.
+        let _ = self.tell_change();
     }
 
     /// Makes room for the next tables, which takes the kernel some milliseconds: better now than

@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::{
-    Counts, PATIENCE, Process, Report, Stage, Trace, Truth, build_with, missing, program,
-    wait_until,
+    Counts, PATIENCE, Process, Report, Stage, Trace, Truth, build_with, missing, patched_bytes,
+    program, wait_attached, wait_probed, wait_until,
 };
 
 /// A `holder` that does as it is told.
@@ -178,11 +178,11 @@ fn an_allocator_that_is_loaded_later_is_probed_as_it_is_mapped() {
     let library = build_with(&["late_allocator.c"], "late_allocator.so", &flags);
     let mut holder = Holder::start(&stage, "holder", &mut Command::new(program("holder")));
     let mut trace = Trace::attach(&stage, &[holder.pid], &[]);
-    crate::harness::wait_attached(&mut trace, holder.pid);
-    let before = crate::harness::patched_bytes(holder.pid);
+    wait_attached(&mut trace, holder.pid);
+    let before = patched_bytes(holder.pid);
     holder.tell(&format!("open {}", library.display()));
     wait_until("the library is probed", PATIENCE, || {
-        crate::harness::patched_bytes(holder.pid) >= before + 2
+        patched_bytes(holder.pid) >= before + 2
     });
     holder.tell("hold 33");
     holder.end();
@@ -223,9 +223,7 @@ fn the_whole_machine_is_followed_while_it_compiles() {
     late.tell("fork");
     // Its allocator is no other's: it is probed when it is mapped.
     let mut unknown = Holder::start(&stage, "unknown", &mut Command::new(static_one));
-    wait_until("the static one is probed", PATIENCE, || {
-        crate::harness::patched_bytes(unknown.pid) > 0
-    });
+    wait_probed(unknown.pid);
     unknown.tell("hold 40");
     // Everybody's calls are traced, whoever else works here.
     let status = compiling.wait(Duration::from_secs(120));
@@ -414,9 +412,7 @@ fn a_container_has_a_c_library_of_its_own() {
     // This container comes when memprof runs, with another copy of the library.
     let late_root = make_root(&stage, "late_root");
     let (mut late, late_pid) = contained(&stage, "late", &late_root);
-    wait_until("the late one is probed", PATIENCE, || {
-        crate::harness::patched_bytes(late_pid) > 0
-    });
+    wait_probed(late_pid);
     late.tell("hold 23");
     let outside_pid = outside.pid;
     for one in [&mut inside, &mut outside, &mut late] {

@@ -3,9 +3,24 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{Process, Stage, wait_until};
+use super::{PATIENCE, Process, Stage, wait_until};
+
+/// How long no probe must have come for all to be in.
+const SETTLED: Duration = Duration::from_millis(500);
+
+/// Waits until the process has probes and gets no more: one function after the other is probed.
+pub(crate) fn wait_probed(pid: u32) {
+    let (mut last, mut since) = (0, Instant::now());
+    wait_until("its allocator is probed", PATIENCE, || {
+        let now = patched_bytes(pid);
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        now > 0 && since.elapsed() > SETTLED
+    });
+}
 
 /// Bytes of the process's mapped code that differ from the files they come from: a uprobe is a
 /// breakpoint (or, where the kernel optimises it, a call) written over an instruction. 0 for a
