@@ -19,6 +19,7 @@ mod registers;
 mod rules;
 mod sample;
 mod stack;
+mod syscalls;
 mod trail;
 mod unwind;
 mod window;

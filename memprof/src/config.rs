@@ -42,6 +42,8 @@ pub struct TraceConfig {
     pub target: TargetChoice,
     /// What becomes of their children.
     pub children: Children,
+    /// What is followed.
+    pub events: Events,
     /// When to stop by itself.
     pub duration: Option<Duration>,
     /// Time between reports.
@@ -96,6 +98,15 @@ pub enum TargetChoice {
         /// Who runs it, if not the user of memprof.
         user: Option<String>,
     },
+}
+
+/// Which kinds of events are followed, at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Events {
+    /// Blocks, by the functions of allocators.
+    pub malloc: bool,
+    /// Mappings, by system calls.
+    pub mmap: bool,
 }
 
 /// What the call paths are sorted by, the most first.
@@ -201,9 +212,23 @@ impl TraceConfig {
                 "--on-leak needs a command, such as 'cat > leak.json'"
             ));
         }
+        let events = events(&args.events)?;
+        for (option, given) in [
+            ("--sample-bytes", args.sample_bytes.is_some()),
+            ("--max-overhead", args.max_overhead.is_some()),
+        ] {
+            if given && !events.malloc {
+                return Err(bad_input!(
+                    "{option} is about the blocks of allocators, which --events {} does not follow: \
+                     give --events malloc,mmap, or leave {option} out",
+                    args.events
+                ));
+            }
+        }
         Ok(Self {
             target: target(who.pid, who.command, who.user)?,
             children,
+            events,
             duration,
             interval: DEFAULT_INTERVAL,
             top: top(&args.top)?,
@@ -286,6 +311,25 @@ fn time(option: &str, text: &str) -> Result<Duration> {
 
 fn size(option: &str, text: &str) -> Result<u64> {
     parse_size(text).map_err(|error| bad_input!("{option} {text:?}: {error}"))
+}
+
+fn events(text: &str) -> Result<Events> {
+    let mut events = Events {
+        malloc: false,
+        mmap: false,
+    };
+    for kind in text.split(',').map(str::trim) {
+        match kind {
+            "malloc" => events.malloc = true,
+            "mmap" => events.mmap = true,
+            _ => {
+                return Err(bad_input!(
+                    "--events {text:?}: {kind:?} is no kind of event: give malloc, mmap or malloc,mmap"
+                ));
+            }
+        }
+    }
+    Ok(events)
 }
 
 fn sample_bytes(text: &str) -> Result<u64> {

@@ -10,6 +10,7 @@ use aya::{
     maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray},
     programs::{
         RawTracePoint, UProbe,
+        raw_trace_point::RawTracePointLink,
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
     },
 };
@@ -43,6 +44,12 @@ const TRACEPOINTS: [(&str, &str); 3] = [
     ("process_forked", "sched_process_fork"),
     ("process_executed", "sched_process_exec"),
     ("thread_exited", "sched_process_exit"),
+];
+
+/// The same, of every system call there is: attached only where mappings are followed.
+const SYSTEM_CALLS: [(&str, &str); 2] = [
+    ("syscall_entered", "sys_enter"),
+    ("syscall_left", "sys_exit"),
 ];
 
 /// A plain type of `memprof-common` on its way into a map.
@@ -108,6 +115,8 @@ pub struct KernelSide {
     emulation: Emulation,
     broken_walks: Option<BrokenWalks>,
     links: Vec<UProbeLink>,
+    /// The tracepoints of system calls, while mappings are followed.
+    system_calls: Vec<RawTracePointLink>,
     /// Programs that some site runs from an instruction that the kernel steps.
     stepped: HashSet<&'static str>,
 }
@@ -163,6 +172,7 @@ impl KernelSide {
             emulation: Emulation::unknown(),
             broken_walks: Some(broken_walks),
             links: Vec::new(),
+            system_calls: Vec::new(),
             stepped: HashSet::new(),
         };
         side.load_programs()?;
@@ -180,18 +190,39 @@ impl KernelSide {
         for name in [RETURN_PROGRAM, GIVE_PROGRAM, NOTE_SIZE_PROGRAM] {
             self.uprobe(name)?.load()?;
         }
+        for (program, _) in TRACEPOINTS.into_iter().chain(SYSTEM_CALLS) {
+            self.raw_tracepoint(program)?.load()?;
+        }
         for (program, tracepoint) in TRACEPOINTS {
-            let program: &mut RawTracePoint = self
-                .bpf
-                .program_mut(program)
-                .ok_or_else(|| anyhow!("the BPF object has no program {program}"))?
-                .try_into()?;
-            program.load()?;
-            program
+            self.raw_tracepoint(program)?
                 .attach(tracepoint)
-                .with_context(|| format!("cannot attach to the tracepoint {tracepoint}"))?;
+                .with_context(|| refused(tracepoint))?;
         }
         Ok(())
+    }
+
+    /// Follows mappings too. From here on every system call of every process takes some longer.
+    ///
+    /// # Errors
+    /// If the kernel refuses a tracepoint.
+    pub fn watch_system_calls(&mut self) -> Result<()> {
+        for (program, tracepoint) in SYSTEM_CALLS {
+            let program = self.raw_tracepoint(program)?;
+            let link = program
+                .attach(tracepoint)
+                .with_context(|| refused(tracepoint))?;
+            let link = program.take_link(link)?;
+            self.system_calls.push(link);
+        }
+        Ok(())
+    }
+
+    fn raw_tracepoint(&mut self, name: &str) -> Result<&mut RawTracePoint> {
+        let program = self
+            .bpf
+            .program_mut(name)
+            .ok_or_else(|| anyhow!("the BPF object has no program {name}"))?;
+        Ok(program.try_into()?)
     }
 
     fn uprobe(&mut self, name: &str) -> Result<&mut UProbe> {
@@ -334,6 +365,7 @@ impl KernelSide {
     pub fn withdraw(&mut self) -> Result<()> {
         let closed = self.close_gate();
         let links = std::mem::take(&mut self.links);
+        self.system_calls.clear();
         // Without a thread they go here and now.
         let _ = thread::Builder::new()
             .name("withdraw".to_owned())
@@ -406,8 +438,13 @@ impl KernelSide {
     pub fn detach(mut self) {
         // The probes go whether or not the gate could be closed.
         let _ = self.close_gate();
+        self.system_calls.clear();
         self.links.clear();
     }
+}
+
+fn refused(tracepoint: &str) -> String {
+    format!("cannot attach to the tracepoint {tracepoint}")
 }
 
 /// A program at an instruction.
@@ -444,6 +481,11 @@ fn inner_points(site: &Site) -> Vec<Point> {
         cookie: inner.place.pack().unwrap_or(0),
     };
     site.inner.iter().map(point).collect()
+}
+
+/// Sum of what was counted as lost ends: of blocks, and of mappings.
+pub fn lost_ends(counters: &Counters) -> u64 {
+    counters[Counter::LostFree as usize] + counters[Counter::LostUnmap as usize]
 }
 
 /// Sum of what was counted as lost allocations, for whatever reason.

@@ -36,7 +36,10 @@ use crate::{
     identity::{Nanoseconds, Pid, SpaceId, StackId},
     pipeline::Pipeline,
     priority::hurry,
-    probes::rings::{RingMap, Rings},
+    probes::{
+        rings::{RingMap, Rings},
+        territory::Territory,
+    },
     stacks::table::MAX_STACKS,
     target::{mmap_events::MmapEvents, modules::FrameAddress, process::ProcessFacts},
     unwind::copied::Continued,
@@ -87,6 +90,8 @@ pub struct State {
     pub copies: Copies,
     /// Named points.
     pub marks: Marks,
+    /// What code is allocators' own.
+    pub territory: Territory,
     living: HashSet<Pid>,
     notices: UnboundedSender<Notice>,
 }
@@ -109,6 +114,7 @@ impl State {
             ring_bytes: 0,
             copies,
             marks: Marks::default(),
+            territory: Territory::default(),
             living: HashSet::new(),
             notices,
         }
@@ -153,6 +159,29 @@ impl State {
         }
     }
 
+    fn decide_once(&mut self, stack: StackId) {
+        if !self.pipeline.is_decided(stack) {
+            self.decide(stack);
+        }
+    }
+
+    /// Finds out whether what a stack maps is an allocator's own: whether some frame is in one.
+    fn decide(&mut self, stack: StackId) {
+        let Some(places) = self.places.get(&stack) else {
+            return;
+        };
+        let modules = self.code.modules();
+        let is_own = |frame: &FrameAddress| {
+            let (module, offset) = frame.in_file()?;
+            let file = modules.get(module)?.file_key()?;
+            // The call is before the address to which it returns.
+            let at = offset.checked_sub(u64::from(frame.is_return_address))?;
+            self.territory.contains(file, at).then_some(())
+        };
+        let own = places.iter().any(|frame| is_own(frame).is_some());
+        self.pipeline.decide(stack, own);
+    }
+
     /// Puts on record what copied stacks gave.
     fn continue_stacks(&mut self, continued: Vec<(StackId, Continued)>) {
         for (id, Continued { mut frames, end }) in continued {
@@ -167,6 +196,10 @@ impl State {
                     frame.perf_map = perf_map;
                 }
                 *places = frames.into();
+                // Further out there may be an allocator.
+                if self.pipeline.is_decided(id) {
+                    self.decide(id);
+                }
             }
         }
     }
@@ -185,12 +218,18 @@ impl Sink for State {
         match &event.what {
             What::Alloc { .. } | What::Free { .. } | What::StackCopy(_) => {}
             What::ResizeFree { .. } | What::ResizeFailed { .. } => {}
+            What::Unmap { .. } | What::UnmapFailed { .. } => {}
+            What::Map { stack, .. } => self.decide_once(*stack),
+            What::Remap(remap) => self.decide_once(remap.stack),
             What::Stack(stack) => {
                 let (id, pcs) = (stack.id, &stack.pcs);
                 self.code.advance(event.time);
                 if self.places.len() < MAX_STACKS {
                     let frames = self.code.resolve(event.space, pcs);
                     self.places.insert(id, frames);
+                }
+                if self.pipeline.awaits_decision(id) {
+                    self.decide(id);
                 }
             }
             What::Fork {

@@ -63,8 +63,11 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let signals = signals::listen()?;
     let (notices, heard) = unbounded_channel();
 
-    let (mut tracer, rings, unwind) =
-        Tracer::load(config.children, InnerPlans::new(config.entry_probes))?;
+    let (mut tracer, rings, unwind) = Tracer::load(
+        config.children,
+        config.events,
+        InnerPlans::new(config.entry_probes),
+    )?;
     tracer.follow(&targets)?;
     let start = monotonic();
     let (mmap_events, deafness) = match MmapEvents::open() {
@@ -150,7 +153,13 @@ fn say_start(config: &TraceConfig, targets: &Targets, tracer: &mut Tracer) {
             }
         }
     }
-    if config.children == Children::Followed {
+    if config.events.mmap {
+        eprintln!(
+            "memprof: mappings are followed at every system call, so each one of every process on \
+             this machine takes a little longer (--events malloc avoids it)"
+        );
+    }
+    if config.children == Children::Followed && config.events.malloc {
         eprintln!(
             "memprof: children are followed, so every process on this machine that calls these \
              allocators pays a trap a call (--no-children avoids it)"

@@ -202,7 +202,11 @@ impl Run {
                 }
                 Some(notice) = notices.recv() => match notice {
                     // A process that is gone again needs no probes.
-                    Notice::Executed(pid) => drop(self.tracer.look_at(pid)),
+                    Notice::Executed(pid) => {
+                        let _ = self.tracer.look_at(pid);
+                        let found = self.tracer.take_territory();
+                        self.shared.lock().territory.extend(found);
+                    }
                     Notice::AllEnded => match self.launch_again() {
                         Ok(true) => {}
                         Ok(false) => return Ended::NobodyLeft,

@@ -8,7 +8,7 @@ use memprof_common::counters::Counters;
 use super::collector::State;
 use crate::{
     bad_input,
-    config::{Destination, TargetChoice, TraceConfig},
+    config::{Destination, Events, TargetChoice, TraceConfig},
     identity::{Pid, SpaceId},
     probes::{
         attach::{Found, Probed},
@@ -17,6 +17,7 @@ use crate::{
         kernel_side::{Children, KernelSide, Loaded, Scope},
         offsets::{KERNEL_BTF, kernel_offsets},
         rings::{Rings, cpus, first_ring_bytes},
+        territory::{Surveyor, Territory},
     },
     target::{
         launch::{ChildOutput, Held, launch},
@@ -71,6 +72,11 @@ pub struct Tracer {
     probed: HashMap<Scope, Probed>,
     inner: InnerPlans,
     children: Children,
+    events: Events,
+    /// Finds allocators' code, if mappings are followed.
+    surveyor: Surveyor,
+    /// What it has found that the collector does not know yet.
+    found: Territory,
     spaces: Vec<SpaceId>,
 }
 
@@ -79,7 +85,11 @@ impl Tracer {
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn load(children: Children, inner: InnerPlans) -> Result<(Self, Rings, UnwindMaps)> {
+    pub fn load(
+        children: Children,
+        events: Events,
+        inner: InnerPlans,
+    ) -> Result<(Self, Rings, UnwindMaps)> {
         let offsets = kernel_offsets(Path::new(KERNEL_BTF))?;
         // The kernel verifies the programs meanwhile.
         let (loaded, emulation) = thread::scope(|scope| {
@@ -95,11 +105,17 @@ impl Tracer {
         } = loaded?;
         // A panic has been printed; every function is probed at its first instruction then.
         side.place_by(emulation.unwrap_or_else(|_| Emulation::unknown()));
+        if events.mmap {
+            side.watch_system_calls()?;
+        }
         let tracer = Self {
             side,
             probed: HashMap::new(),
             inner,
             children,
+            events,
+            surveyor: Surveyor::default(),
+            found: Territory::default(),
             spaces: Vec::new(),
         };
         Ok((tracer, rings, unwind))
@@ -124,6 +140,9 @@ impl Tracer {
                     )
                 }
             })?;
+            if !self.events.malloc {
+                continue;
+            }
             if found.allocators == 0 && found.refused > 0 {
                 return Err(self.refusal(facts));
             }
@@ -148,7 +167,8 @@ impl Tracer {
 
     /// Tells the collector's state whom it will hear of. Who they are is read again: a process
     /// may have become another program since it was first looked at.
-    pub fn introduce(&self, targets: &mut Targets, state: &mut State) {
+    pub fn introduce(&mut self, targets: &mut Targets, state: &mut State) {
+        state.territory.extend(self.take_territory());
         for (facts, space) in targets.processes.iter_mut().zip(&self.spaces) {
             if let Some(now) = ProcessFacts::read(facts.pid) {
                 *facts = now;
@@ -157,11 +177,23 @@ impl Tracer {
         }
     }
 
-    /// Probes what `pid` has mapped and is not probed yet.
+    /// Allocators' code that was found since this was asked last.
+    pub fn take_territory(&mut self) -> Territory {
+        std::mem::take(&mut self.found)
+    }
+
+    /// Probes what `pid` has mapped and is not probed yet, as far as blocks are followed.
     ///
     /// # Errors
     /// If the process is gone.
     pub fn look_at(&mut self, pid: Pid) -> Result<Found> {
+        if self.events.mmap {
+            let found = self.surveyor.look_at(pid)?;
+            self.found.extend(found);
+        }
+        if !self.events.malloc {
+            return Ok(Found::default());
+        }
         let scope = match self.children {
             Children::Followed => Scope::Everyone,
             Children::Ignored => Scope::Process(pid),

@@ -1,0 +1,226 @@
+//! Memory that programs map themselves: mmap, munmap, mremap and brk, by the tracepoints that every
+//! system call passes. They are attached only if mappings are followed, for all of them pay.
+//!
+//! What is mapped is told at the exit, what is unmapped at the entry, so that an address is never
+//! used again before its end is on record; a system call that fails takes that back.
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use memprof_common::{
+    counters::Counter,
+    event::{Kind, MapRequest, Remapping, SIZE_BITS, pack_map, pack_remap, pack_unmap},
+};
+
+use crate::{
+    emit::{count, now, send},
+    filter::{Caller, caller},
+    kernel::heap_end,
+    pending::{Thread, is_inside_call},
+    registers::{CallerRegisters, InSystemCall},
+    stack::stack_id,
+    unwind::Innermost,
+    window,
+};
+
+const MMAP: u64 = 9;
+const MUNMAP: u64 = 11;
+const BRK: u64 = 12;
+const MREMAP: u64 = 25;
+
+const PAGE: u64 = 4096;
+const MAP_ANONYMOUS: u64 = 0x20;
+const MAP_HUGETLB: u64 = 0x4_0000;
+/// Where the flags of a mapping have the size of its huge pages, as a power of two; 0 for 2 MiB.
+const HUGE_SHIFT: u32 = 26;
+const MREMAP_DONTUNMAP: u64 = 4;
+/// What a failed system call returns is one of the last so many numbers.
+const ERRORS: u64 = 4095;
+
+/// What the entry of a system call leaves for its exit.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct SystemCall {
+    /// 0 for none.
+    number: u64,
+    /// Where the range starts whose end was told; of `brk` where the heap ended.
+    address: u64,
+    /// Bytes of that range; 0 if none was told.
+    length: u64,
+}
+
+#[raw_tracepoint(tracepoint = "sys_enter")]
+pub fn syscall_entered(ctx: RawTracePointContext) -> i32 {
+    let number: u64 = ctx.arg(1);
+    if matches!(number, MUNMAP | BRK | MREMAP) {
+        entered(InSystemCall::of(ctx.arg(0)), number);
+    }
+    0
+}
+
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn syscall_left(ctx: RawTracePointContext) -> i32 {
+    let call = InSystemCall::of(ctx.arg(0));
+    let number = call.number();
+    if matches!(number, MMAP | MUNMAP | BRK | MREMAP) {
+        left(call, number, ctx.arg(1));
+    }
+    0
+}
+
+#[inline(always)]
+fn entered(call: InSystemCall, number: u64) -> Option<()> {
+    let caller = caller()?;
+    if !call.is_64_bit() {
+        return None;
+    }
+    let thread = caller.thread;
+    if thread.is_null() {
+        count(Counter::LostUnmap);
+        return None;
+    }
+    let [first, second, _, fourth, _] = call.arguments();
+    let (address, length) = match number {
+        BRK => (heap_end()?, 0),
+        // The old range of a mremap that leaves it mapped does not end.
+        MREMAP if fourth & MREMAP_DONTUNMAP != 0 => (first, 0),
+        _ => (first, pages(second, PAGE)),
+    };
+    // SAFETY: `thread` points at this thread's map value.
+    unsafe {
+        (*thread).system_call = SystemCall {
+            number,
+            address,
+            length: 0,
+        };
+    }
+    // What can't be unmapped is not told of: an address within a page, a length of nothing.
+    if length == 0 || length >> SIZE_BITS != 0 || address & (PAGE - 1) != 0 {
+        return None;
+    }
+    // SAFETY: as above.
+    unsafe { (*thread).system_call.length = length };
+    send_unmap(Kind::Unmap, caller, address, length, Counter::LostUnmap);
+    Some(())
+}
+
+#[inline(always)]
+fn left(call: InSystemCall, number: u64, result: u64) -> Option<()> {
+    let caller = caller()?;
+    if !call.is_64_bit() {
+        return None;
+    }
+    let thread = caller.thread;
+    if thread.is_null() {
+        count(Counter::LostMap);
+        return None;
+    }
+    let failed = result.wrapping_neg().wrapping_sub(1) < ERRORS;
+    // SAFETY: `thread` points at this thread's map value.
+    let begun = unsafe { (*thread).system_call };
+    // SAFETY: as above.
+    unsafe { (*thread).system_call.number = 0 };
+    // Of one that began before the gate opened the entry was not seen.
+    let was_seen = begun.number == number;
+    match number {
+        MMAP if !failed => mapped(caller, call, result),
+        BRK if was_seen => moved_heap(caller, call, begun.address, result),
+        MREMAP if !failed && was_seen => remapped(caller, call, &begun, result),
+        MUNMAP | MREMAP if failed && was_seen && begun.length != 0 => {
+            let (address, length) = (begun.address, begun.length);
+            send_unmap(Kind::UnmapFailed, caller, address, length, Counter::LostMap);
+        }
+        _ => {}
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn mapped(caller: Caller, call: InSystemCall, address: u64) {
+    let [_, length, protection, flags, _] = call.arguments();
+    let page = if flags & (MAP_HUGETLB | MAP_ANONYMOUS) == MAP_HUGETLB | MAP_ANONYMOUS {
+        match (flags >> HUGE_SHIFT) & 0x3f {
+            0 => 2 << 20,
+            shift => 1 << shift,
+        }
+    } else {
+        PAGE
+    };
+    let request = MapRequest {
+        flags: flags as u32,
+        protection: protection as u8,
+        inner: false,
+        heap: false,
+    };
+    send_map(caller, call, address, pages(length, page), request);
+}
+
+/// The heap ended at `old` and ends at `new`; a `brk` that fails moves nothing.
+#[inline(always)]
+fn moved_heap(caller: Caller, call: InSystemCall, old: u64, new: u64) {
+    if new < old {
+        send_unmap(Kind::Unmap, caller, new, old - new, Counter::LostUnmap);
+    } else if new > old {
+        let request = MapRequest {
+            heap: true,
+            ..MapRequest::default()
+        };
+        send_map(caller, call, old, new - old, request);
+    }
+}
+
+#[inline(always)]
+fn send_map(caller: Caller, call: InSystemCall, address: u64, length: u64, request: MapRequest) {
+    if length >> SIZE_BITS != 0 {
+        return count(Counter::LostMap);
+    }
+    let time = now();
+    let request = MapRequest {
+        inner: is_inside_call(caller.thread, call.registers().stack),
+        ..request
+    };
+    let stack = stack_of(caller, &call, time);
+    send(
+        pack_map(time, caller.space, address, length, stack, request),
+        Counter::LostMap,
+    );
+}
+
+#[inline(always)]
+fn remapped(caller: Caller, call: InSystemCall, begun: &SystemCall, address: u64) {
+    let [_, _, length, _, _] = call.arguments();
+    let length = pages(length, PAGE);
+    if length >> SIZE_BITS != 0 {
+        return count(Counter::LostMap);
+    }
+    let time = now();
+    let remapping = Remapping {
+        old_address: begun.address,
+        old_length: begun.length,
+        address,
+        length,
+        copies: begun.length == 0,
+        inner: is_inside_call(caller.thread, call.registers().stack),
+    };
+    let stack = stack_of(caller, &call, time);
+    send(
+        pack_remap(time, caller.space, stack, &remapping),
+        Counter::LostMap,
+    );
+}
+
+#[inline(always)]
+fn stack_of(caller: Caller, call: &InSystemCall, time: u64) -> u64 {
+    let thread: *mut Thread = caller.thread;
+    window::clear(thread);
+    stack_id(thread, caller.space, Innermost::SystemCall, call, time)
+}
+
+#[inline(always)]
+fn send_unmap(kind: Kind, caller: Caller, address: u64, length: u64, lost: Counter) {
+    send(pack_unmap(kind, now(), caller.space, address, length), lost);
+}
+
+/// Whole pages; what overflows does so in the kernel too, which refuses it.
+#[inline(always)]
+fn pages(length: u64, page: u64) -> u64 {
+    length.wrapping_add(page - 1) & !(page - 1)
+}

@@ -1,0 +1,152 @@
+//! Which code is an allocator's own: what is mapped from there is given out in blocks, and counts
+//! where these are given.
+//!
+//! Known whether it is probed or not, so that mappings can be followed alone. Of an allocator in a
+//! file of its own everything is; of a C library, or of a program that has one linked in, the
+//! functions that a program calls: whatever they call maps on their behalf.
+
+use std::{
+    collections::{HashMap, HashSet},
+    os::unix::fs::MetadataExt as _,
+};
+
+use anyhow::Result;
+
+use super::{
+    attach::{allocator_name, is_loader, plan_file},
+    emulation::Emulated,
+};
+use crate::{
+    identity::Pid,
+    target::{
+        elf::ElfReader,
+        mappings::{Backing, FileId, Mappings, open_mapped_file},
+    },
+};
+
+/// Allocators whose files hold nothing else.
+const WHOLE_FILES: [&str; 3] = ["jemalloc", "tcmalloc", "mimalloc"];
+/// Files that are remembered; further ones are looked at again each time.
+const MAX_FILES: usize = 65_536;
+/// Bytes of a function whose size its symbol does not say.
+const UNSIZED: u64 = 16;
+
+/// A file, as a module names it too: device and inode of what is open.
+pub type FileKey = (u64, u64);
+
+/// What of one file is an allocator's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Ground {
+    Whole,
+    /// From the first byte in the file to the one behind the last.
+    Functions(Vec<(u64, u64)>),
+}
+
+/// The allocators' code of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Territory(HashMap<FileKey, Ground>);
+
+impl Territory {
+    /// Whether the byte at `offset` of a file is an allocator's.
+    pub fn contains(&self, file: FileKey, offset: u64) -> bool {
+        match self.0.get(&file) {
+            None => false,
+            Some(Ground::Whole) => true,
+            Some(Ground::Functions(ranges)) => ranges
+                .iter()
+                .any(|(start, end)| (*start..*end).contains(&offset)),
+        }
+    }
+
+    /// Takes in what else was found.
+    pub fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+}
+
+/// Finds the allocators that processes map.
+#[derive(Default)]
+pub struct Surveyor {
+    seen: HashSet<FileId>,
+}
+
+impl Surveyor {
+    /// What is new in the files that `pid` maps now.
+    ///
+    /// # Errors
+    /// If the process's mappings cannot be read: it is gone, or not ours to look at.
+    pub fn look_at(&mut self, pid: Pid) -> Result<Territory> {
+        let mut found = Territory::default();
+        for mapping in Mappings::read(pid)?.iter() {
+            let Backing::File { id, path, .. } = &mapping.backing else {
+                continue;
+            };
+            if !mapping.executable || is_loader(path) || self.seen.contains(id) {
+                continue;
+            }
+            if self.seen.len() < MAX_FILES {
+                self.seen.insert(*id);
+            }
+            let Ok(file) = open_mapped_file(pid, mapping) else {
+                continue;
+            };
+            let Some(plan) = plan_file(&file, &ElfReader::new(&file), Emulated::NONE) else {
+                continue;
+            };
+            let Ok(metadata) = file.metadata() else {
+                continue;
+            };
+            let ground = if WHOLE_FILES.contains(&allocator_name(path).as_str()) {
+                Ground::Whole
+            } else {
+                let range = |offset: u64, size| match size {
+                    0 => (offset, offset.saturating_add(UNSIZED)),
+                    size => (offset, offset.saturating_add(size)),
+                };
+                let sites = plan.sites.iter();
+                Ground::Functions(sites.map(|site| range(site.offset, site.size)).collect())
+            };
+            found.0.insert((metadata.dev(), metadata.ino()), ground);
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_c_librarys_malloc_is_an_allocators_and_its_printf_is_not() {
+        let found = Surveyor::default()
+            .look_at(Pid(std::process::id()))
+            .expect("one's own mappings can be read");
+        let library = found.0.values().find_map(|ground| match ground {
+            Ground::Functions(ranges) => Some(ranges.clone()),
+            Ground::Whole => None,
+        });
+        // memprof's own tests may be linked with an allocator, but the C library has one too.
+        let ranges = library.expect("a C library");
+        assert!(ranges.len() > 5, "{ranges:?}");
+        assert!(ranges.iter().all(|(start, end)| start < end));
+    }
+
+    #[test]
+    fn a_file_of_functions_is_an_allocators_where_they_are() {
+        let mut territory = Territory::default();
+        let ground = Ground::Functions(vec![(100, 200), (300, 310)]);
+        territory.extend(Territory(HashMap::from([((1, 2), ground)])));
+        territory.extend(Territory(HashMap::from([((1, 3), Ground::Whole)])));
+        for (offset, inside) in [
+            (99, false),
+            (100, true),
+            (199, true),
+            (200, false),
+            (305, true),
+        ] {
+            assert_eq!(territory.contains((1, 2), offset), inside, "{offset}");
+        }
+        assert!(territory.contains((1, 3), 99));
+        assert!(!territory.contains((2, 2), 100));
+    }
+}
