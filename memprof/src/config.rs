@@ -500,7 +500,25 @@ mod tests {
     }
 
     #[test]
+    fn blocks_are_followed_unless_mappings_are_asked_for() {
+        let events = |words: &[&str]| {
+            let events = config(words).unwrap().events;
+            (events.malloc, events.mmap)
+        };
+        assert_eq!(events(&["--pid", "7"]), (true, false));
+        assert_eq!(events(&["--pid", "7", "--events", "mmap"]), (false, true));
+        assert_eq!(
+            events(&["--pid", "7", "--events", "mmap, malloc"]),
+            (true, true)
+        );
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_in_one_line() {
+        assert!(refusal(&["--pid", "1", "--events", "malloc,faults"]).contains("\"faults\""));
+        assert!(refusal(&["--pid", "1", "--events", ""]).contains("malloc,mmap"));
+        let sampled = ["--pid", "1", "--events", "mmap", "--sample-bytes", "1MiB"];
+        assert!(refusal(&sampled).contains("--sample-bytes"));
         assert!(refusal(&[]).contains("nothing to trace"));
         assert!(refusal(&["--pid", "1", "--", "ls"]).contains("two kinds"));
         assert!(refusal(&["--pid", "0"]).contains("no process id"));

@@ -18,6 +18,8 @@ fn leak(function: &str, rate: f64, confidence: f64) -> TopAllocator {
         rank: 1,
         pid: 7,
         stack_id: HexStackId(1),
+        kind: Default::default(),
+        mapping: None,
         outstanding_bytes: 60_000,
         outstanding_count: 60,
         outstanding_bytes_ci95: None,

@@ -155,6 +155,16 @@ impl Pipeline {
         self.mapped.own.get(&stack).is_some_and(Option::is_some)
     }
 
+    /// The stacks whose mappings call paths of the program are charged with.
+    pub fn charged_stacks(&self) -> Vec<StackId> {
+        let charged = self
+            .mapped
+            .own
+            .iter()
+            .filter(|(_, own)| **own != Some(true));
+        charged.map(|(stack, _)| *stack).collect()
+    }
+
     /// What is mapped now.
     pub fn mapped(&self) -> MappedTotals {
         self.mapped.totals
@@ -442,3 +452,6 @@ impl Space {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

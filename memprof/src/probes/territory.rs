@@ -4,9 +4,13 @@
 //! Known whether it is probed or not, so that mappings can be followed alone. Of an allocator in a
 //! file of its own everything is; of a C library, or of a program that has one linked in, the
 //! functions that a program calls: whatever they call maps on their behalf.
+//!
+//! The targets' files are looked at before they are traced, those that they map later when a stack
+//! goes through them.
 
 use std::{
     collections::{HashMap, HashSet},
+    fs::File,
     os::unix::fs::MetadataExt as _,
 };
 
@@ -15,6 +19,7 @@ use anyhow::Result;
 use super::{
     attach::{allocator_name, is_loader, plan_file},
     emulation::Emulated,
+    plan::Site,
 };
 use crate::{
     identity::Pid,
@@ -42,17 +47,22 @@ enum Ground {
     Functions(Vec<(u64, u64)>),
 }
 
-/// The allocators' code of a run.
+/// The allocators' code of the files that were looked at.
 #[derive(Clone, Debug, Default)]
-pub struct Territory(HashMap<FileKey, Ground>);
+pub struct Territory(HashMap<FileKey, Option<Ground>>);
 
 impl Territory {
+    /// Whether a file was looked at.
+    pub fn knows(&self, file: FileKey) -> bool {
+        self.0.contains_key(&file)
+    }
+
     /// Whether the byte at `offset` of a file is an allocator's.
     pub fn contains(&self, file: FileKey, offset: u64) -> bool {
         match self.0.get(&file) {
-            None => false,
-            Some(Ground::Whole) => true,
-            Some(Ground::Functions(ranges)) => ranges
+            None | Some(None) => false,
+            Some(Some(Ground::Whole)) => true,
+            Some(Some(Ground::Functions(ranges))) => ranges
                 .iter()
                 .any(|(start, end)| (*start..*end).contains(&offset)),
         }
@@ -61,6 +71,36 @@ impl Territory {
     /// Takes in what else was found.
     pub fn extend(&mut self, more: Self) {
         self.0.extend(more.0);
+    }
+
+    /// Whether nothing was looked at.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Looks at a file, which was mapped by this path.
+    pub fn look_at(&mut self, file: &File, path: &str) {
+        if let Ok(metadata) = file.metadata() {
+            let key = (metadata.dev(), metadata.ino());
+            self.0.insert(key, Ground::of(file, path));
+        }
+    }
+}
+
+impl Ground {
+    fn of(file: &File, path: &str) -> Option<Self> {
+        if is_loader(path) {
+            return None;
+        }
+        let plan = plan_file(file, &ElfReader::new(file), Emulated::NONE)?;
+        if WHOLE_FILES.contains(&allocator_name(path).as_str()) {
+            return Some(Self::Whole);
+        }
+        let range = |site: &Site| {
+            let size = if site.size == 0 { UNSIZED } else { site.size };
+            (site.offset, site.offset.saturating_add(size))
+        };
+        Some(Self::Functions(plan.sites.iter().map(range).collect()))
     }
 }
 
@@ -81,32 +121,15 @@ impl Surveyor {
             let Backing::File { id, path, .. } = &mapping.backing else {
                 continue;
             };
-            if !mapping.executable || is_loader(path) || self.seen.contains(id) {
+            if !mapping.executable || self.seen.contains(id) {
                 continue;
             }
             if self.seen.len() < MAX_FILES {
                 self.seen.insert(*id);
             }
-            let Ok(file) = open_mapped_file(pid, mapping) else {
-                continue;
-            };
-            let Some(plan) = plan_file(&file, &ElfReader::new(&file), Emulated::NONE) else {
-                continue;
-            };
-            let Ok(metadata) = file.metadata() else {
-                continue;
-            };
-            let ground = if WHOLE_FILES.contains(&allocator_name(path).as_str()) {
-                Ground::Whole
-            } else {
-                let range = |offset: u64, size| match size {
-                    0 => (offset, offset.saturating_add(UNSIZED)),
-                    size => (offset, offset.saturating_add(size)),
-                };
-                let sites = plan.sites.iter();
-                Ground::Functions(sites.map(|site| range(site.offset, site.size)).collect())
-            };
-            found.0.insert((metadata.dev(), metadata.ino()), ground);
+            if let Ok(file) = open_mapped_file(pid, mapping) {
+                found.look_at(&file, path);
+            }
         }
         Ok(found)
     }
@@ -121,7 +144,7 @@ mod tests {
         let found = Surveyor::default()
             .look_at(Pid(std::process::id()))
             .expect("one's own mappings can be read");
-        let library = found.0.values().find_map(|ground| match ground {
+        let library = found.0.values().flatten().find_map(|ground| match ground {
             Ground::Functions(ranges) => Some(ranges.clone()),
             Ground::Whole => None,
         });
@@ -135,8 +158,11 @@ mod tests {
     fn a_file_of_functions_is_an_allocators_where_they_are() {
         let mut territory = Territory::default();
         let ground = Ground::Functions(vec![(100, 200), (300, 310)]);
-        territory.extend(Territory(HashMap::from([((1, 2), ground)])));
-        territory.extend(Territory(HashMap::from([((1, 3), Ground::Whole)])));
+        territory.extend(Territory(HashMap::from([((1, 2), Some(ground))])));
+        territory.extend(Territory(HashMap::from([
+            ((1, 3), Some(Ground::Whole)),
+            ((1, 4), None),
+        ])));
         for (offset, inside) in [
             (99, false),
             (100, true),
@@ -147,6 +173,7 @@ mod tests {
             assert_eq!(territory.contains((1, 2), offset), inside, "{offset}");
         }
         assert!(territory.contains((1, 3), 99));
-        assert!(!territory.contains((2, 2), 100));
+        assert!(!territory.contains((1, 4), 100) && territory.knows((1, 4)));
+        assert!(!territory.contains((2, 2), 100) && !territory.knows((2, 2)));
     }
 }

@@ -41,7 +41,11 @@ use crate::{
         territory::Territory,
     },
     stacks::table::MAX_STACKS,
-    target::{mmap_events::MmapEvents, modules::FrameAddress, process::ProcessFacts},
+    target::{
+        mmap_events::MmapEvents,
+        modules::{FrameAddress, Module, ModuleIndex},
+        process::ProcessFacts,
+    },
     unwind::copied::Continued,
 };
 
@@ -91,7 +95,8 @@ pub struct State {
     /// Named points.
     pub marks: Marks,
     /// What code is allocators' own.
-    pub territory: Territory,
+    territory: Territory,
+    unknown_files: HashSet<ModuleIndex>,
     living: HashSet<Pid>,
     notices: UnboundedSender<Notice>,
 }
@@ -115,6 +120,7 @@ impl State {
             copies,
             marks: Marks::default(),
             territory: Territory::default(),
+            unknown_files: HashSet::new(),
             living: HashSet::new(),
             notices,
         }
@@ -165,21 +171,50 @@ impl State {
         }
     }
 
-    /// Finds out whether what a stack maps is an allocator's own: whether some frame is in one.
+    /// Finds out whether what a stack maps is an allocator's own: whether some frame is in one. Of
+    /// files that were not looked at yet that is to be learned.
     fn decide(&mut self, stack: StackId) {
         let Some(places) = self.places.get(&stack) else {
             return;
         };
         let modules = self.code.modules();
-        let is_own = |frame: &FrameAddress| {
-            let (module, offset) = frame.in_file()?;
-            let file = modules.get(module)?.file_key()?;
+        let mut own = false;
+        for frame in places {
+            let Some((module, offset)) = frame.in_file() else {
+                continue;
+            };
+            let Some(file) = modules.get(module).and_then(Module::file_key) else {
+                continue;
+            };
             // The call is before the address to which it returns.
-            let at = offset.checked_sub(u64::from(frame.is_return_address))?;
-            self.territory.contains(file, at).then_some(())
-        };
-        let own = places.iter().any(|frame| is_own(frame).is_some());
+            let at = offset.saturating_sub(u64::from(frame.is_return_address));
+            own |= self.territory.contains(file, at);
+            if !self.territory.knows(file) {
+                self.unknown_files.insert(module);
+            }
+        }
         self.pipeline.decide(stack, own);
+    }
+
+    /// Files of which it is not known what in them is an allocator's, though stacks that map go
+    /// through them.
+    pub fn take_unknown_files(&mut self) -> Vec<Arc<Module>> {
+        let modules = self.code.modules();
+        let unknown = self.unknown_files.drain();
+        unknown
+            .filter_map(|module| modules.handle(module))
+            .collect()
+    }
+
+    /// Takes in what was found of allocators' code, and what follows for stacks that came before.
+    pub fn learn(&mut self, found: Territory) {
+        if found.is_empty() {
+            return;
+        }
+        self.territory.extend(found);
+        for stack in self.pipeline.charged_stacks() {
+            self.decide(stack);
+        }
     }
 
     /// Puts on record what copied stacks gave.

@@ -205,7 +205,7 @@ impl Run {
                     Notice::Executed(pid) => {
                         let _ = self.tracer.look_at(pid);
                         let found = self.tracer.take_territory();
-                        self.shared.lock().territory.extend(found);
+                        self.shared.lock().learn(found);
                     }
                     Notice::AllEnded => match self.launch_again() {
                         Ok(true) => {}

@@ -168,7 +168,7 @@ impl Tracer {
     /// Tells the collector's state whom it will hear of. Who they are is read again: a process
     /// may have become another program since it was first looked at.
     pub fn introduce(&mut self, targets: &mut Targets, state: &mut State) {
-        state.territory.extend(self.take_territory());
+        state.learn(self.take_territory());
         for (facts, space) in targets.processes.iter_mut().zip(&self.spaces) {
             if let Some(now) = ProcessFacts::read(facts.pid) {
                 *facts = now;

@@ -3,8 +3,6 @@
  * giving the rest back. Bytes are whole pages, but for the heap's. */
 #include "truth.h"
 
-#include <sys/syscall.h>
-
 enum { PAGE = 4096 };
 
 DECLARE_SITE(map_whole)
@@ -39,9 +37,9 @@ static void unmapped(struct site *site, size_t bytes, int whole) {
     add(&site->freed_count, (unsigned long long)whole);
 }
 
-static void *map(void *at, size_t bytes, int flags) {
-    return mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | flags, -1, 0);
-}
+/* A macro, so that the call is the site's own. */
+#define map(at, bytes, flags)                                                                      \
+    mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | (flags), -1, 0)
 
 static void must_unmap(void *at, size_t bytes) {
     if (munmap(at, bytes))

@@ -161,6 +161,7 @@ fn history_facts(allocator: &TopAllocator) -> Vec<String> {
     let freed = match allocator.freed_count {
         // Of a mapping a part may be gone.
         0 if allocator.freed_bytes == 0 => none.to_owned(),
+        0 => format!("{given_back} {} of it", format_size(allocator.freed_bytes)),
         count => format!(
             "{given_back} {} in {}",
             format_size(allocator.freed_bytes),

@@ -130,6 +130,7 @@ impl Run {
         } else {
             self.config.top
         };
+        self.learn();
         let now = monotonic();
         let mut extract = {
             let state = self.shared.lock();
