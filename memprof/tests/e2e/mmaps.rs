@@ -243,6 +243,21 @@ fn an_allocator_that_comes_by_exec_maps_nothing_twice() {
     }
 }
 
+/// Addresses come back to other threads at once, and ends in two parts are one.
+#[test]
+fn threads_that_unmap_each_others_memory_count_exactly() {
+    let arguments = ["4", "20000"];
+    let Some((report, truth)) = launched("mmaps_churn", "mmap_churn", &arguments, &MMAP) else {
+        return;
+    };
+    assert_sites(&report, &truth);
+    // The rest is the threads' stacks.
+    let stacks = report.number("/summary/thread_stack_bytes");
+    let total = truth.total();
+    assert_eq!(report.summary().outstanding_bytes, total.outstanding_bytes + stacks);
+    assert!(report.number("/quality/unknown_unmaps") <= 1);
+}
+
 #[test]
 fn a_childs_unmappings_are_its_own() {
     let Some(stage) = Stage::with_bpf("mmaps_fork") else {
