@@ -220,7 +220,7 @@ fn an_allocator_that_comes_by_exec_maps_nothing_twice() {
             "env".into(),
             preload.into(),
             program("arena").into_os_string(),
-            "0".into(),
+            "1".into(),
         ];
         let options = [&MMAP[..], &["--no-children"]].concat();
         let mut trace = Trace::launch_with(&stage, &options, &command, |command| {
@@ -254,7 +254,10 @@ fn threads_that_unmap_each_others_memory_count_exactly() {
     // The rest is the threads' stacks.
     let stacks = report.number("/summary/thread_stack_bytes");
     let total = truth.total();
-    assert_eq!(report.summary().outstanding_bytes, total.outstanding_bytes + stacks);
+    assert_eq!(
+        report.summary().outstanding_bytes,
+        total.outstanding_bytes + stacks
+    );
     assert!(report.number("/quality/unknown_unmaps") <= 1);
 }
 

@@ -66,6 +66,8 @@ int main(int count, char **arguments) {
     if (!strcmp(how, "second")) {
         map_after_exec(7 * PAGE);
         tell_truth();
+        /* Long enough for an observer to see where the code of the second life is. */
+        usleep(200000);
         return 0;
     }
     if (!strcmp(how, "threads")) {

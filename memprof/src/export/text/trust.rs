@@ -110,7 +110,7 @@ fn limits(quality: &Quality) -> Vec<(&'static str, String)> {
         lost.unmap,
         format!(
             "{}: some mappings may look outstanding that are not",
-            plural(lost.unmap, "end")
+            plural(lost.unmap, "unmapping")
         ),
     );
     limit(
