@@ -120,21 +120,66 @@ fn left(call: InSystemCall, number: u64, result: u64) -> Option<()> {
     unsafe { (*thread).system_call.number = 0 };
     // Of one that began before the gate opened the entry was not seen.
     let was_seen = begun.number == number;
-    match number {
-        MMAP if !failed => mapped(caller, call, result),
-        BRK if was_seen => moved_heap(caller, call, begun.address, result),
-        MREMAP if !failed && was_seen => remapped(caller, call, &begun, result),
-        MUNMAP | MREMAP if failed && was_seen && begun.length != 0 => {
-            let (address, length) = (begun.address, begun.length);
-            send_unmap(Kind::UnmapFailed, caller, address, length, Counter::LostMap);
+    let begun_length = begun.length;
+    let range = match number {
+        MMAP if !failed => mapped(&call, result),
+        BRK if was_seen => moved_heap(caller, begun.address, result)?,
+        MREMAP if !failed && was_seen => Range {
+            address: result,
+            length: pages(call.arguments()[2], PAGE),
+            request: MapRequest::default(),
+        },
+        MUNMAP | MREMAP if failed && was_seen && begun_length != 0 => {
+            let kind = Kind::UnmapFailed;
+            send_unmap(kind, caller, begun.address, begun_length, Counter::LostMap);
+            return None;
         }
-        _ => {}
+        _ => return None,
+    };
+    if range.length >> SIZE_BITS != 0 {
+        count(Counter::LostMap);
+        return None;
+    }
+    // One walk for all: each would be verified by itself.
+    let time = now();
+    let inner = is_inside_call(thread, call.registers().stack);
+    let stack = stack_of(caller, &call, time);
+    if number == MREMAP {
+        let remapping = Remapping {
+            old_address: begun.address,
+            old_length: begun_length,
+            address: range.address,
+            length: range.length,
+            copies: begun_length == 0,
+            inner,
+        };
+        send(
+            pack_remap(time, caller.space, stack, &remapping),
+            Counter::LostMap,
+        );
+    } else {
+        let request = MapRequest {
+            inner,
+            ..range.request
+        };
+        let (address, length) = (range.address, range.length);
+        send(
+            pack_map(time, caller.space, address, length, stack, request),
+            Counter::LostMap,
+        );
     }
     Some(())
 }
 
+/// What was mapped.
+struct Range {
+    address: u64,
+    length: u64,
+    request: MapRequest,
+}
+
 #[inline(always)]
-fn mapped(caller: Caller, call: InSystemCall, address: u64) {
+fn mapped(call: &InSystemCall, address: u64) -> Range {
     let [_, length, protection, flags, _] = call.arguments();
     let page = if flags & (MAP_HUGETLB | MAP_ANONYMOUS) == MAP_HUGETLB | MAP_ANONYMOUS {
         match (flags >> HUGE_SHIFT) & 0x3f {
@@ -144,67 +189,33 @@ fn mapped(caller: Caller, call: InSystemCall, address: u64) {
     } else {
         PAGE
     };
-    let request = MapRequest {
-        flags: flags as u32,
-        protection: protection as u8,
-        inner: false,
-        heap: false,
-    };
-    send_map(caller, call, address, pages(length, page), request);
+    Range {
+        address,
+        length: pages(length, page),
+        request: MapRequest {
+            flags: flags as u32,
+            protection: protection as u8,
+            inner: false,
+            heap: false,
+        },
+    }
 }
 
-/// The heap ended at `old` and ends at `new`; a `brk` that fails moves nothing.
+/// The heap ended at `old` and ends at `new`; a `brk` that fails moves nothing. What it grew by; what it
+/// shrank by is told.
 #[inline(always)]
-fn moved_heap(caller: Caller, call: InSystemCall, old: u64, new: u64) {
+fn moved_heap(caller: Caller, old: u64, new: u64) -> Option<Range> {
     if new < old {
         send_unmap(Kind::Unmap, caller, new, old - new, Counter::LostUnmap);
-    } else if new > old {
-        let request = MapRequest {
+    }
+    (new > old).then(|| Range {
+        address: old,
+        length: new - old,
+        request: MapRequest {
             heap: true,
             ..MapRequest::default()
-        };
-        send_map(caller, call, old, new - old, request);
-    }
-}
-
-#[inline(always)]
-fn send_map(caller: Caller, call: InSystemCall, address: u64, length: u64, request: MapRequest) {
-    if length >> SIZE_BITS != 0 {
-        return count(Counter::LostMap);
-    }
-    let time = now();
-    let request = MapRequest {
-        inner: is_inside_call(caller.thread, call.registers().stack),
-        ..request
-    };
-    let stack = stack_of(caller, &call, time);
-    send(
-        pack_map(time, caller.space, address, length, stack, request),
-        Counter::LostMap,
-    );
-}
-
-#[inline(always)]
-fn remapped(caller: Caller, call: InSystemCall, begun: &SystemCall, address: u64) {
-    let [_, _, length, _, _] = call.arguments();
-    let length = pages(length, PAGE);
-    if length >> SIZE_BITS != 0 {
-        return count(Counter::LostMap);
-    }
-    let time = now();
-    let remapping = Remapping {
-        old_address: begun.address,
-        old_length: begun.length,
-        address,
-        length,
-        copies: begun.length == 0,
-        inner: is_inside_call(caller.thread, call.registers().stack),
-    };
-    let stack = stack_of(caller, &call, time);
-    send(
-        pack_remap(time, caller.space, stack, &remapping),
-        Counter::LostMap,
-    );
+        },
+    })
 }
 
 #[inline(always)]

@@ -19,7 +19,6 @@ use anyhow::Result;
 use super::{
     attach::{allocator_name, is_loader, plan_file},
     emulation::Emulated,
-    plan::Site,
 };
 use crate::{
     identity::Pid,
@@ -39,12 +38,27 @@ const UNSIZED: u64 = 16;
 /// A file, as a module names it too: device and inode of what is open.
 pub type FileKey = (u64, u64);
 
+/// Functions that such files put before the C library's for programs to call: what is mapped through
+/// these is the caller's.
+const PASSAGES: [&str; 6] = ["mmap", "mmap64", "mremap", "brk", "sbrk", "pthread_create"];
+
+/// From the first byte in a file to the one behind the last.
+type Range = (u64, u64);
+
 /// What of one file is an allocator's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Ground {
-    Whole,
-    /// From the first byte in the file to the one behind the last.
-    Functions(Vec<(u64, u64)>),
+    Whole { passages: Vec<Range> },
+    Functions(Vec<Range>),
+}
+
+/// What some code of an allocator's is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Land {
+    /// It maps for the allocator.
+    Own,
+    /// It maps for its caller.
+    Passage,
 }
 
 /// The allocators' code of the files that were looked at.
@@ -57,14 +71,16 @@ impl Territory {
         self.0.contains_key(&file)
     }
 
-    /// Whether the byte at `offset` of a file is an allocator's.
-    pub fn contains(&self, file: FileKey, offset: u64) -> bool {
-        match self.0.get(&file) {
-            None | Some(None) => false,
-            Some(Some(Ground::Whole)) => true,
-            Some(Some(Ground::Functions(ranges))) => ranges
-                .iter()
-                .any(|(start, end)| (*start..*end).contains(&offset)),
+    /// What is at the byte `offset` of a file, if it is an allocator's.
+    pub fn land_at(&self, file: FileKey, offset: u64) -> Option<Land> {
+        let is_in = |ranges: &[Range]| {
+            let mut ranges = ranges.iter();
+            ranges.any(|(start, end)| (*start..*end).contains(&offset))
+        };
+        match self.0.get(&file)?.as_ref()? {
+            Ground::Whole { passages } if is_in(passages) => Some(Land::Passage),
+            Ground::Whole { .. } => Some(Land::Own),
+            Ground::Functions(ranges) => is_in(ranges).then_some(Land::Own),
         }
     }
 
@@ -92,16 +108,25 @@ impl Ground {
         if is_loader(path) {
             return None;
         }
-        let plan = plan_file(file, &ElfReader::new(file), Emulated::NONE)?;
+        let reader = ElfReader::new(file);
+        let plan = plan_file(file, &reader, Emulated::NONE)?;
         if WHOLE_FILES.contains(&allocator_name(path).as_str()) {
-            return Some(Self::Whole);
+            let symbols = reader.symbols(&PASSAGES).unwrap_or_default();
+            let passages = symbols.iter();
+            let passages = passages.map(|one| range(one.file_offset, one.size));
+            return Some(Self::Whole {
+                passages: passages.collect(),
+            });
         }
-        let range = |site: &Site| {
-            let size = if site.size == 0 { UNSIZED } else { site.size };
-            (site.offset, site.offset.saturating_add(size))
-        };
-        Some(Self::Functions(plan.sites.iter().map(range).collect()))
+        let sites = plan.sites.iter();
+        let functions = sites.map(|site| range(site.offset, site.size));
+        Some(Self::Functions(functions.collect()))
     }
+}
+
+fn range(start: u64, size: u64) -> Range {
+    let size = if size == 0 { UNSIZED } else { size };
+    (start, start.saturating_add(size))
 }
 
 /// Finds the allocators that processes map.
@@ -146,7 +171,7 @@ mod tests {
             .expect("one's own mappings can be read");
         let library = found.0.values().flatten().find_map(|ground| match ground {
             Ground::Functions(ranges) => Some(ranges.clone()),
-            Ground::Whole => None,
+            Ground::Whole { .. } => None,
         });
         // memprof's own tests may be linked with an allocator, but the C library has one too.
         let ranges = library.expect("a C library");
@@ -155,25 +180,26 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_functions_is_an_allocators_where_they_are() {
-        let mut territory = Territory::default();
-        let ground = Ground::Functions(vec![(100, 200), (300, 310)]);
-        territory.extend(Territory(HashMap::from([((1, 2), Some(ground))])));
-        territory.extend(Territory(HashMap::from([
-            ((1, 3), Some(Ground::Whole)),
+    fn code_is_an_allocators_by_its_file_and_place() {
+        let functions = Ground::Functions(vec![(100, 200), (300, 310)]);
+        let whole = Ground::Whole {
+            passages: vec![(50, 60)],
+        };
+        let files = [
+            ((1, 2), Some(functions)),
+            ((1, 3), Some(whole)),
             ((1, 4), None),
-        ])));
-        for (offset, inside) in [
-            (99, false),
-            (100, true),
-            (199, true),
-            (200, false),
-            (305, true),
-        ] {
-            assert_eq!(territory.contains((1, 2), offset), inside, "{offset}");
+        ];
+        let mut territory = Territory::default();
+        territory.extend(Territory(HashMap::from(files)));
+        let own = Some(Land::Own);
+        for (offset, land) in [(99, None), (100, own), (199, own), (200, None), (305, own)] {
+            assert_eq!(territory.land_at((1, 2), offset), land, "{offset}");
         }
-        assert!(territory.contains((1, 3), 99));
-        assert!(!territory.contains((1, 4), 100) && territory.knows((1, 4)));
-        assert!(!territory.contains((2, 2), 100) && !territory.knows((2, 2)));
+        assert_eq!(territory.land_at((1, 3), 49), own);
+        assert_eq!(territory.land_at((1, 3), 55), Some(Land::Passage));
+        assert_eq!(territory.land_at((1, 4), 100), None);
+        assert_eq!(territory.land_at((2, 2), 100), None);
+        assert!(territory.knows((1, 4)) && !territory.knows((2, 2)));
     }
 }

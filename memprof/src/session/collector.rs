@@ -38,7 +38,7 @@ use crate::{
     priority::hurry,
     probes::{
         rings::{RingMap, Rings},
-        territory::Territory,
+        territory::{Land, Territory},
     },
     stacks::table::MAX_STACKS,
     target::{
@@ -171,14 +171,14 @@ impl State {
         }
     }
 
-    /// Finds out whether what a stack maps is an allocator's own: whether some frame is in one. Of
-    /// files that were not looked at yet that is to be learned.
+    /// Finds out whether what a stack maps is an allocator's own: what the outermost frame says that is
+    /// in one. Of files that were not looked at yet that is to be learned.
     fn decide(&mut self, stack: StackId) {
         let Some(places) = self.places.get(&stack) else {
             return;
         };
         let modules = self.code.modules();
-        let mut own = false;
+        let mut outermost = None;
         for frame in places {
             let Some((module, offset)) = frame.in_file() else {
                 continue;
@@ -188,12 +188,12 @@ impl State {
             };
             // The call is before the address to which it returns.
             let at = offset.saturating_sub(u64::from(frame.is_return_address));
-            own |= self.territory.contains(file, at);
+            outermost = self.territory.land_at(file, at).or(outermost);
             if !self.territory.knows(file) {
                 self.unknown_files.insert(module);
             }
         }
-        self.pipeline.decide(stack, own);
+        self.pipeline.decide(stack, outermost == Some(Land::Own));
     }
 
     /// Files of which it is not known what in them is an allocator's, though stacks that map go

@@ -6,7 +6,7 @@ use super::allocator::with_place;
 use super::figures::Figures;
 use super::fit::{columns, pad_right, start_within};
 use super::page::{Page, Paint};
-use super::plural;
+use super::things;
 use crate::report::{ProcessTotals, Report, Window};
 use crate::units::{format_count, format_share, format_size};
 
@@ -37,7 +37,7 @@ pub(super) fn write_processes(page: &mut Page<'_>, report: &Report) -> io::Resul
         let name = start_within(&name, name_columns);
         let size = format_size(process.outstanding_bytes);
         let share = format_share(process.outstanding_bytes, report.summary.outstanding_bytes);
-        let mut facts = plural(process.outstanding_count, "block");
+        let mut facts = things(process.outstanding_count, report);
         if let Some(rss) = process.rss_bytes {
             facts.push_str(&format!(", RSS {}", format_size(rss)));
         }
@@ -91,7 +91,7 @@ fn write_window(page: &mut Page<'_>, report: &Report, window: &Window) -> io::Re
         ),
         (format_size(window.left_bytes), Paint::Strong),
         (
-            format!(" in {}", plural(window.left_count, "block")),
+            format!(" in {}", things(window.left_count, report)),
             Paint::Plain,
         ),
     ])?;
