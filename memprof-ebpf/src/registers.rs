@@ -66,7 +66,8 @@ impl CallerRegisters for *const pt_regs {
 /// A thread in a system call: its registers as the kernel saved them, at an address of the kernel's.
 #[derive(Clone, Copy)]
 pub struct InSystemCall {
-    regs: u64,
+    /// Where they are.
+    pub regs: u64,
 }
 
 /// Code segment of 64-bit programs. What comes from another has other numbers of system calls.

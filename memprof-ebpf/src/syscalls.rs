@@ -45,6 +45,10 @@ pub struct SystemCall {
     address: u64,
     /// Bytes of that range; 0 if none was told.
     length: u64,
+    /// What was mapped, at the exit: where, bytes, how.
+    mapped: u64,
+    mapped_length: u64,
+    request: MapRequest,
 }
 
 #[raw_tracepoint(tracepoint = "sys_enter")]
@@ -86,11 +90,9 @@ fn entered(call: InSystemCall, number: u64) -> Option<()> {
     };
     // SAFETY: `thread` points at this thread's map value.
     unsafe {
-        (*thread).system_call = SystemCall {
-            number,
-            address,
-            length: 0,
-        };
+        (*thread).system_call.number = number;
+        (*thread).system_call.address = address;
+        (*thread).system_call.length = 0;
     }
     // What can't be unmapped is not told of: an address within a page, a length of nothing.
     if length == 0 || length >> SIZE_BITS != 0 || address & (PAGE - 1) != 0 {
@@ -115,15 +117,17 @@ fn left(call: InSystemCall, number: u64, result: u64) -> Option<()> {
     }
     let failed = result.wrapping_neg().wrapping_sub(1) < ERRORS;
     // SAFETY: `thread` points at this thread's map value.
-    let begun = unsafe { (*thread).system_call };
+    let begun = unsafe { &raw mut (*thread).system_call };
     // SAFETY: as above.
-    unsafe { (*thread).system_call.number = 0 };
+    let (begun_number, begun_at, begun_length) =
+        unsafe { ((*begun).number, (*begun).address, (*begun).length) };
     // Of one that began before the gate opened the entry was not seen.
-    let was_seen = begun.number == number;
-    let begun_length = begun.length;
+    let was_seen = begun_number == number;
+    // SAFETY: as above.
+    unsafe { (*begun).number = 0 };
     let range = match number {
         MMAP if !failed => mapped(&call, result),
-        BRK if was_seen => moved_heap(caller, begun.address, result)?,
+        BRK if was_seen => moved_heap(caller, begun_at, result)?,
         MREMAP if !failed && was_seen => Range {
             address: result,
             length: pages(call.arguments()[2], PAGE),
@@ -131,7 +135,7 @@ fn left(call: InSystemCall, number: u64, result: u64) -> Option<()> {
         },
         MUNMAP | MREMAP if failed && was_seen && begun_length != 0 => {
             let kind = Kind::UnmapFailed;
-            send_unmap(kind, caller, begun.address, begun_length, Counter::LostMap);
+            send_unmap(kind, caller, begun_at, begun_length, Counter::LostMap);
             return None;
         }
         _ => return None,
@@ -140,35 +144,51 @@ fn left(call: InSystemCall, number: u64, result: u64) -> Option<()> {
         count(Counter::LostMap);
         return None;
     }
-    // One walk for all: each would be verified by itself.
-    let time = now();
-    let inner = is_inside_call(thread, call.registers().stack);
-    let stack = stack_of(caller, &call, time);
-    if number == MREMAP {
-        let remapping = Remapping {
-            old_address: begun.address,
-            old_length: begun_length,
-            address: range.address,
-            length: range.length,
-            copies: begun_length == 0,
-            inner,
-        };
-        send(
-            pack_remap(time, caller.space, stack, &remapping),
-            Counter::LostMap,
-        );
-    } else {
-        let request = MapRequest {
-            inner,
-            ..range.request
-        };
-        let (address, length) = (range.address, range.length);
-        send(
-            pack_map(time, caller.space, address, length, stack, request),
-            Counter::LostMap,
-        );
+    let request = MapRequest {
+        inner: is_inside_call(thread, call.registers().stack),
+        ..range.request
+    };
+    // SAFETY: as above. Volatile, or they would come by registers.
+    unsafe {
+        (&raw mut (*begun).number).write_volatile(number);
+        (&raw mut (*begun).mapped).write_volatile(range.address);
+        (&raw mut (*begun).mapped_length).write_volatile(range.length);
+        (&raw mut (*begun).request).write_volatile(request);
     }
+    send_mapped(thread, caller.space, call.regs);
     Some(())
+}
+
+/// Sends what the exit found mapped, and how. All that is known of it lies in the thread's map value: the
+/// verifier follows numbers that it knows through the walk, each way here by itself.
+#[inline(never)]
+fn send_mapped(thread: *mut Thread, space: u32, regs: u64) -> u32 {
+    let time = now();
+    window::clear(thread);
+    let call = InSystemCall::of(regs);
+    let stack = stack_id(thread, space, Innermost::SystemCall, &call, time);
+    // SAFETY: `thread` points at this thread's map value.
+    let found = unsafe { (&raw const (*thread).system_call).read_volatile() };
+    // SAFETY: as above.
+    unsafe { (*thread).system_call.number = 0 };
+    // For the verifier, which knows nothing of a number that lives in a map.
+    let length = found.mapped_length & ((1 << SIZE_BITS) - 1);
+    if found.number == MREMAP {
+        let remapping = Remapping {
+            old_address: found.address,
+            old_length: found.length,
+            address: found.mapped,
+            length,
+            copies: found.length == 0,
+            inner: found.request.inner,
+        };
+        let record = pack_remap(time, space, stack, &remapping);
+        send(record, Counter::LostMap);
+    } else {
+        let record = pack_map(time, space, found.mapped, length, stack, found.request);
+        send(record, Counter::LostMap);
+    }
+    0
 }
 
 /// What was mapped.
@@ -216,13 +236,6 @@ fn moved_heap(caller: Caller, old: u64, new: u64) -> Option<Range> {
             ..MapRequest::default()
         },
     })
-}
-
-#[inline(always)]
-fn stack_of(caller: Caller, call: &InSystemCall, time: u64) -> u64 {
-    let thread: *mut Thread = caller.thread;
-    window::clear(thread);
-    stack_id(thread, caller.space, Innermost::SystemCall, call, time)
 }
 
 #[inline(always)]
