@@ -19,6 +19,7 @@
 //! | `FORK`          |    32 | kind, time    | parent pid:32, child:32   | parent space| child space           |
 //! | `EXEC`          |    32 | kind, time    | pid:32                    | old space   | new space             |
 //! | `EXIT`          |    32 | kind, time    | pid:32                    | space       | 0                     |
+//! | `APPEAR`        |    32 | kind, time    | pid:32                    | space       | 0                     |
 //! | `STACK_COPY`    | 16512 | kind, time    | space:24, pages:8, frames:8, interrupted:1 | stack id | first page's address, then 12 registers, then 4 pages |
 //!
 //! A mapping is told as of the exit of its system call, the end of one as of its entry: see
@@ -60,6 +61,8 @@ pub enum Kind {
     Exit = 11,
     /// Registers and stack of a walk that broke down, for the collector to go on from.
     StackCopy = 12,
+    /// A process that is in the scope and was not followed yet is from now on.
+    Appear = 13,
     /// What the latest `Unmap` took away is mapped again, elsewhere or in another length; or it was
     /// copied, and no `Unmap` came before.
     Remap = 14,
@@ -82,6 +85,7 @@ impl Kind {
             10 => Self::Exec,
             11 => Self::Exit,
             12 => Self::StackCopy,
+            13 => Self::Appear,
             14 => Self::Remap,
             _ => return None,
         })
@@ -114,7 +118,7 @@ pub type MapWords = [u64; 5];
 pub type UnmapWords = [u64; 4];
 /// The record of a mapping that was moved, resized or copied.
 pub type RemapWords = [u64; 6];
-/// The record of a fork, exec or exit, and the head of a stack record.
+/// The record of a fork, exec, exit or appearance, and the head of a stack record.
 pub type RareWords = [u64; 4];
 
 /// Bytes of a page of stack.

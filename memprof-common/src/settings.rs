@@ -16,6 +16,10 @@ pub struct KernelOffsets {
     pub task_tgid: u32,
     /// `task_struct.thread.fsbase`, the thread pointer.
     pub task_thread_pointer: u32,
+    /// `task_struct.group_leader`, whose name is the process's.
+    pub task_leader: u32,
+    /// `task_struct.comm`.
+    pub task_comm: u32,
     /// `task_struct.signal`.
     pub task_signal: u32,
     /// `signal_struct.live`, the number of living threads.
@@ -43,6 +47,39 @@ pub struct FollowedProcess {
     pub follow_exec: u32,
 }
 
+/// Bytes of a process's name in the kernel, padded with zeros.
+pub const NAME_BYTES: usize = 16;
+/// Names, and cgroups, that a scope may have.
+pub const MAX_SCOPE_ENTRIES: usize = 8;
+
+/// Whom the kernel side follows without having been told of them one by one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WideScope {
+    /// 1 if processes are found by what they are; 0: those that are named by id alone.
+    pub is_wide: u32,
+    /// memprof itself, which is never followed.
+    pub own_pid: u32,
+    /// 1 if the children of those that are found are followed whatever becomes of them.
+    pub children: u32,
+    /// Names in use; 0: whatever its name.
+    pub names: u32,
+    /// Cgroups in use; 0: wherever it is.
+    pub cgroups: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Names, one of which a process must have: as the kernel keeps them, in two words each.
+    pub name: [[u64; NAME_BYTES / 8]; MAX_SCOPE_ENTRIES],
+    /// Ids of cgroups, in one of which, or below, a process must be.
+    pub cgroup: [u64; MAX_SCOPE_ENTRIES],
+}
+
+/// Where the numbers begin that the kernel side gives to address spaces; those below are the
+/// collector's to give.
+pub const FIRST_KERNEL_SPACE: u32 = 1 << 16;
+/// Processes outside of the scope that are remembered as such; the oldest is forgotten, and looked at
+/// again.
+pub const MAX_OUTSIDERS: u32 = 64 * 1024;
 /// Followed processes at one time.
 pub const MAX_PROCESSES: u32 = 16 * 1024;
 /// Threads of followed processes at one time.

@@ -7,6 +7,7 @@ use crate::{
     emit::count,
     maps::{GATE, NEW_THREAD, PROCESSES, THREADS},
     pending::Thread,
+    scope::discover,
 };
 
 /// A thread whose calls are wanted.
@@ -46,7 +47,10 @@ pub fn caller() -> Option<Caller> {
 /// A thread that is not on record, if its process is followed.
 #[inline(always)]
 fn first_call(pid: u32, tid: u32) -> Option<Caller> {
-    let process = PROCESSES.get_ptr(pid)?;
+    let process = match PROCESSES.get_ptr(pid) {
+        Some(process) => process,
+        None => discover(pid)?,
+    };
     // SAFETY: a map value stays readable for the length of a program, even if removed.
     let space = unsafe { (*process).space };
     let mut thread = core::ptr::null_mut();

@@ -1,7 +1,7 @@
 //! Fields of kernel structures, at the offsets that the loader read from the running kernel's BTF.
 
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel};
-use memprof_common::settings::KernelOffsets;
+use memprof_common::settings::{KernelOffsets, NAME_BYTES};
 
 /// Written by the loader before the programs are loaded.
 #[unsafe(no_mangle)]
@@ -12,6 +12,8 @@ static OFFSETS: KernelOffsets = KernelOffsets {
     mm_brk: 0,
     task_tgid: 0,
     task_thread_pointer: 0,
+    task_leader: 0,
+    task_comm: 0,
     task_signal: 0,
     signal_live: 0,
     utask_return_instances: 0,
@@ -75,6 +77,15 @@ pub fn thread_pointer() -> u64 {
     // SAFETY: no arguments; returns the current task's address.
     let task = unsafe { bpf_get_current_task() };
     word(task + offset!(task_thread_pointer)).unwrap_or(0)
+}
+
+/// The name of a task's process: of its first thread.
+#[inline(always)]
+pub fn name_of(task: u64) -> Option<[u64; NAME_BYTES / 8]> {
+    let leader = word(task + offset!(task_leader))?;
+    let name = (leader + offset!(task_comm)) as *const [u64; NAME_BYTES / 8];
+    // SAFETY: as in `word`.
+    unsafe { bpf_probe_read_kernel(name) }.ok()
 }
 
 /// Threads of a task's process that have not begun to exit.

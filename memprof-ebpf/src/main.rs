@@ -18,6 +18,7 @@ mod process;
 mod registers;
 mod rules;
 mod sample;
+mod scope;
 mod stack;
 mod syscalls;
 mod trail;

@@ -9,8 +9,8 @@ use memprof_common::{
     counters::Counters,
     sampling::Schedule,
     settings::{
-        COPY_RING_BYTES, FollowedProcess, LATELY_SENT_ENTRIES, MAX_BROKEN_WALKS, MAX_PAGES,
-        MAX_PROCESSES, MAX_RINGS, MAX_SENT_STACKS, MAX_THREADS, RARE_RING_BYTES,
+        COPY_RING_BYTES, FollowedProcess, LATELY_SENT_ENTRIES, MAX_BROKEN_WALKS, MAX_OUTSIDERS,
+        MAX_PAGES, MAX_PROCESSES, MAX_RINGS, MAX_SENT_STACKS, MAX_THREADS, RARE_RING_BYTES,
         RULE_CACHE_ENTRIES,
     },
     unwind::{Chunk, MAX_SEGMENTS, Page, ProcessMappings, SEGMENT_CHUNKS},
@@ -33,6 +33,10 @@ pub static SAMPLING: Array<Schedule> = Array::with_max_entries(1, 0);
 #[map]
 pub static PROCESSES: HashMap<u32, FollowedProcess> =
     HashMap::with_max_entries(MAX_PROCESSES, ON_DEMAND);
+
+/// Processes that were found to be outside of the scope.
+#[map]
+pub static OUTSIDERS: LruHashMap<u32, u32> = LruHashMap::with_max_entries(MAX_OUTSIDERS, 0);
 
 /// The number that the next address space gets.
 #[map]

@@ -8,17 +8,17 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use core::intrinsics::{AtomicOrdering::SeqCst, atomic_xadd};
 use memprof_common::{
     counters::Counter,
-    event::{Kind, SPACE_BITS, pack_process},
+    event::{Kind, pack_process},
     settings::FollowedProcess,
 };
 
 use crate::{
     emit::{count, now, send_process},
     kernel::{living_threads, memory_of, process_of},
-    maps::{MAPPINGS, NEXT_SPACE, PROCESSES, THREADS},
+    maps::{MAPPINGS, OUTSIDERS, PROCESSES, THREADS},
+    scope::{enrol, is_wide, new_space, takes_current},
 };
 
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
@@ -33,24 +33,21 @@ pub fn process_executed(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// Attached where cgroups make the scope.
+#[raw_tracepoint(tracepoint = "cgroup_attach_task")]
+pub fn process_moved(ctx: RawTracePointContext) -> i32 {
+    moved(ctx.arg(2));
+    0
+}
+
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn thread_exited(_ctx: RawTracePointContext) -> i32 {
     exited();
     0
 }
 
-/// A number for a new address space; `None` when all are used up.
-#[inline(always)]
-fn new_space() -> Option<u32> {
-    let next = NEXT_SPACE.get_ptr_mut(0)?;
-    // The target has no read-modify-write atomics in `core::sync::atomic`, only the intrinsic; and
-    // of a relaxed one LLVM drops the value that it fetches.
-    // SAFETY: the map's value is a u64 that only this counter and the loader write.
-    let space = unsafe { atomic_xadd::<u64, u64, { SeqCst }>(next, 1) };
-    (space >> SPACE_BITS == 0).then_some(space as u32)
-}
-
-fn tell(kind: Kind, pid: u32, child: u32, space: u32, new_space: u32) {
+/// Tells of a process; what finds no room is counted.
+pub fn tell(kind: Kind, pid: u32, child: u32, space: u32, new_space: u32) {
     if !send_process(pack_process(kind, now(), pid, child, space, new_space)) {
         count(Counter::LostProcess);
     }
@@ -69,7 +66,8 @@ fn forked(parent_task: u64, child_task: u64) -> Option<()> {
     // What shares the memory allocates in it: such a child is followed, up to its exec, even
     // where children are not.
     let shares_memory = memory_of(parent_task)? == memory_of(child_task)?;
-    let (space, follow_exec) = match (shares_memory, followed.follow_children != 0) {
+    let follow_children = followed.follow_children != 0 || is_wide();
+    let (space, follow_exec) = match (shares_memory, follow_children) {
         (true, follow_children) => (followed.space, follow_children),
         (false, true) => {
             let Some(space) = new_space() else {
@@ -106,12 +104,15 @@ fn forked(parent_task: u64, child_task: u64) -> Option<()> {
 fn executed(old_tid: u32) -> Option<()> {
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // A process that is not followed has no entry, and neither has its thread.
-    let followed = PROCESSES.get_ptr_mut(pid)?;
+    let Some(followed) = PROCESSES.get_ptr_mut(pid) else {
+        return reconsider(pid);
+    };
     let _ = THREADS.remove(old_tid);
     let _ = THREADS.remove(pid);
     // SAFETY: a map value stays valid for the length of a program, even if removed.
     let old = unsafe { *followed };
-    if old.follow_exec == 0 {
+    let stays = old.follow_children != 0 || !is_wide() || takes_current(pid);
+    if old.follow_exec == 0 || !stays {
         let _ = PROCESSES.remove(pid);
         tell(Kind::Exit, pid, 0, old.space, 0);
         return None;
@@ -127,13 +128,40 @@ fn executed(old_tid: u32) -> Option<()> {
     Some(())
 }
 
+/// A process that is not followed runs another program, and may be in the scope by that.
+#[inline(always)]
+fn reconsider(pid: u32) -> Option<()> {
+    if !is_wide() {
+        return None;
+    }
+    let _ = OUTSIDERS.remove(pid);
+    if takes_current(pid) {
+        enrol(pid);
+    }
+    Some(())
+}
+
+/// A task has a new cgroup: its process is looked at again. One that is followed stays so.
+#[inline(always)]
+fn moved(task: u64) -> Option<()> {
+    let _ = OUTSIDERS.remove(process_of(task)?);
+    Some(())
+}
+
 #[inline(always)]
 fn exited() -> Option<()> {
     let pid_tgid = bpf_get_current_pid_tgid();
     let pid = (pid_tgid >> 32) as u32;
     // Whatever is known of its process: another one may get the thread's id.
     let _ = THREADS.remove(pid_tgid as u32);
-    let followed = PROCESSES.get_ptr(pid)?;
+    let Some(followed) = PROCESSES.get_ptr(pid) else {
+        if is_wide() {
+            // Another process may get the id. The first thread to end takes it out, and others that
+            // go on are looked at again.
+            let _ = OUTSIDERS.remove(pid);
+        }
+        return None;
+    };
     // SAFETY: no arguments; returns the current task's address.
     if living_threads(unsafe { bpf_get_current_task() })? != 0 {
         return None;

@@ -53,8 +53,21 @@ pub struct TargetArgs {
     #[arg(long, value_name = "PID", allow_negative_numbers = true)]
     pub pid: Vec<String>,
 
+    /// Follow every process on this machine, now and as they come
+    #[arg(long)]
+    pub all: bool,
+
+    /// Follow every process of this name, as `ps -o comm` prints it; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub comm: Vec<String>,
+
+    /// Follow every process in this cgroup (version 2) and those below it; may be given several times,
+    /// and together with --comm, when both must hold
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Vec<PathBuf>,
+
     /// Follow the children of --pid too (every process that maps their allocator pays a trap a
-    /// call then)
+    /// call then); of --comm and --cgroup, also children that leave the scope
     #[arg(long)]
     pub children: bool,
 
@@ -160,6 +173,10 @@ pub struct TraceArgs {
     /// What comes first: outstanding, allocated, count or rate
     #[arg(long, value_name = "KEY", default_value = "outstanding")]
     pub sort: String,
+
+    /// What call paths are listed by, and added up over: process, comm, cgroup or all
+    #[arg(long, value_name = "KEY", default_value = "process")]
+    pub group_by: String,
 
     /// Show only blocks of at least this age (totals stay whole)
     #[arg(long, value_name = "TIME")]

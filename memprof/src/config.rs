@@ -14,8 +14,11 @@ mod offline;
 pub use cycles::CyclesConfig;
 pub use offline::{DiffConfig, MarkConfig, ReportConfig};
 mod check;
+mod target;
 
 pub use check::CheckConfig;
+pub use target::TargetChoice;
+use target::{is_wide, pid, target};
 
 use crate::{
     bad_input,
@@ -25,6 +28,7 @@ use crate::{
     identity::Pid,
     pipeline::ShownFilter,
     probes::kernel_side::Children,
+    report::GroupBy,
     units::{parse_duration, parse_rate, parse_size},
 };
 
@@ -52,6 +56,8 @@ pub struct TraceConfig {
     pub top: usize,
     /// What comes first.
     pub sort: Sort,
+    /// What call paths are added up over.
+    pub group_by: GroupBy,
     /// Which blocks are shown.
     pub filter: ShownFilter,
     /// Frames to pass over when naming the guilty line.
@@ -84,20 +90,6 @@ pub struct TraceConfig {
     pub cycles: Option<CyclesConfig>,
     /// What else `memprof check` asks for.
     pub check: Option<CheckConfig>,
-}
-
-/// Whom to trace.
-#[derive(Debug, PartialEq, Eq)]
-pub enum TargetChoice {
-    /// Running processes, at least one.
-    Pids(Vec<Pid>),
-    /// A command to launch, its name first.
-    Command {
-        /// Program and arguments.
-        words: Vec<OsString>,
-        /// Who runs it, if not the user of memprof.
-        user: Option<String>,
-    },
 }
 
 /// Which kinds of events are followed, at least one.
@@ -138,7 +130,8 @@ impl TraceConfig {
     /// The first one that makes no sense, as bad input.
     pub fn new(args: TraceArgs) -> Result<Self> {
         // With a process to attach to, a command is the action of cycles, or one target too many.
-        let launched = !args.target.command.is_empty() && args.target.pid.is_empty();
+        let attaches = !args.target.pid.is_empty() || is_wide(&args.target);
+        let launched = !args.target.command.is_empty() && !attaches;
         let common = Self::common(args.target, args.tracing)?;
         let interval = time("--interval", &args.interval)?;
         if interval < SHORTEST_INTERVAL {
@@ -164,6 +157,7 @@ impl TraceConfig {
         Ok(Self {
             interval,
             sort: sort(&args.sort)?,
+            group_by: group_by(&args.group_by)?,
             filter: filter(
                 args.min_age.as_deref(),
                 args.min_size.as_deref(),
@@ -180,7 +174,8 @@ impl TraceConfig {
 
     /// What all commands that trace have in common; the rest at its defaults.
     fn common(mut who: TargetArgs, args: TracingArgs) -> Result<Self> {
-        let cycles = CyclesConfig::new(&who.cycles, !who.pid.is_empty(), &mut who.command)?;
+        let attaches = !who.pid.is_empty() || is_wide(&who);
+        let cycles = CyclesConfig::new(&who.cycles, attaches, &mut who.command)?;
         if who.no_children && cycles.as_ref().is_some_and(|cycles| cycles.launches) {
             return Err(bad_input!(
                 "--no-children does not go with a command that --cycles launches anew each time: \
@@ -226,13 +221,14 @@ impl TraceConfig {
             }
         }
         Ok(Self {
-            target: target(who.pid, who.command, who.user)?,
+            target: target(who)?,
             children,
             events,
             duration,
             interval: DEFAULT_INTERVAL,
             top: top(&args.top)?,
             sort: Sort::Outstanding,
+            group_by: GroupBy::Process,
             filter: ShownFilter::default(),
             skip: args.skip,
             debug_dirs: directories(args.debug_dir)?,
@@ -275,34 +271,18 @@ pub fn doctor_pid(args: &DoctorArgs) -> Result<Option<Pid>> {
     args.pid.as_deref().map(pid).transpose()
 }
 
-fn target(pids: Vec<String>, words: Vec<OsString>, user: Option<String>) -> Result<TargetChoice> {
-    match (pids.is_empty(), words.is_empty()) {
-        (false, false) => Err(bad_input!(
-            "--pid and -- COMMAND are two kinds of target: give one of them"
-        )),
-        (true, true) => Err(bad_input!("nothing to trace: give --pid PID or -- COMMAND")),
-        (true, false) => Ok(TargetChoice::Command { words, user }),
-        (false, true) if user.is_some() => Err(bad_input!(
-            "--user is for a launched command: give -- COMMAND, or leave --user out"
-        )),
-        (false, true) => {
-            let mut all = Vec::new();
-            for text in &pids {
-                let pid = pid(text)?;
-                if !all.contains(&pid) {
-                    all.push(pid);
-                }
-            }
-            Ok(TargetChoice::Pids(all))
+fn group_by(text: &str) -> Result<GroupBy> {
+    Ok(match text {
+        "process" => GroupBy::Process,
+        "comm" => GroupBy::Comm,
+        "cgroup" => GroupBy::Cgroup,
+        "all" => GroupBy::All,
+        _ => {
+            return Err(bad_input!(
+                "--group-by {text:?} is unknown: give process, comm, cgroup or all"
+            ));
         }
-    }
-}
-
-fn pid(text: &str) -> Result<Pid> {
-    match text.parse() {
-        Ok(number) if number > 0 => Ok(Pid(number)),
-        _ => Err(bad_input!("--pid {text:?} is no process id: see `ps -e`")),
-    }
+    })
 }
 
 fn time(option: &str, text: &str) -> Result<Duration> {
@@ -520,7 +500,15 @@ mod tests {
         let sampled = ["--pid", "1", "--events", "mmap", "--sample-bytes", "1MiB"];
         assert!(refusal(&sampled).contains("--sample-bytes"));
         assert!(refusal(&[]).contains("nothing to trace"));
-        assert!(refusal(&["--pid", "1", "--", "ls"]).contains("two kinds"));
+        assert!(refusal(&["--pid", "1", "--", "ls"]).contains("give one of them"));
+        assert!(refusal(&["--all", "--pid", "1"]).contains("give one of them"));
+        assert!(refusal(&["--all", "--comm", "sh"]).contains("leave it out"));
+        assert!(refusal(&["--comm", ""]).contains("no name"));
+        assert!(refusal(&["--cgroup", "/no/such"]).contains("--cgroup /no/such"));
+        assert!(refusal(&["--all", "--user", "nobody"]).contains("--user"));
+        assert!(refusal(&["--all", "--group-by", "age"]).contains("cgroup or all"));
+        let many: Vec<&str> = ["--comm", "sh"].repeat(9);
+        assert!(refusal(&many).contains("at most 8"));
         assert!(refusal(&["--pid", "0"]).contains("no process id"));
         assert!(refusal(&["--pid", "-4"]).contains("no process id"));
         assert!(refusal(&["--pid", "1", "--duration", "fast"]).contains("--duration"));

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
+use memprof_common::settings::WideScope;
 
 use crate::{
     host::{self, CAPABILITIES, OLDEST_KERNEL},
@@ -152,7 +153,7 @@ fn type_information() -> Result<String, Problem> {
 
 fn programs() -> Result<String, Problem> {
     let loaded = kernel_offsets(Path::new(KERNEL_BTF))
-        .and_then(|offsets| KernelSide::load(offsets, TRIAL_RING_BYTES));
+        .and_then(|offsets| KernelSide::load(offsets, TRIAL_RING_BYTES, WideScope::default()));
     match loaded {
         Ok(_) => Ok("loaded, verified and taken out again".to_owned()),
         Err(error) => Err(problem(

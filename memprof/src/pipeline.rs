@@ -180,7 +180,7 @@ impl Pipeline {
         }
     }
 
-    /// Makes a process known that is followed from the start, or that joined a known space.
+    /// Makes a process known that is followed, or that joined a known space.
     pub fn add_process(&mut self, pid: Pid, space: SpaceId) {
         let at = match self.indices.get(&space) {
             Some(&at) => at,
@@ -244,6 +244,7 @@ impl Pipeline {
             } => self.fork(time, space, child, child_space),
             What::Exec { pid, new_space } => self.exec(time, space, pid, new_space),
             What::Exit { pid } => self.exit(time, space, pid),
+            What::Appear { pid } => self.add_process(pid, space),
         }
     }
 
@@ -343,6 +344,11 @@ impl Pipeline {
             let pages = u32::try_from(bytes / 4096).unwrap_or(u32::MAX);
             self.resident.hold(until, bytes as f64, pages);
         }
+        for space in &mut self.spaces {
+            if space.ended_at.is_none() {
+                space.hold(until);
+            }
+        }
     }
 
     /// The grain of time in which growth is judged.
@@ -372,6 +378,17 @@ impl Pipeline {
     ) -> Option<Judgement> {
         let at = *self.indices.get(&site.space)?;
         judged.of_site(&self.spaces[at], site.site, now, context)
+    }
+
+    /// What is said of sites, of one call path, as one; `None` if their blocks are gone with their
+    /// programs.
+    pub fn judgement_together(
+        &self,
+        sites: &[(SpaceId, u32)],
+        now: Nanoseconds,
+        context: &Context,
+    ) -> Option<Judgement> {
+        judged::together(&self.spaces, &self.indices, sites, now, context)
     }
 
     /// Looks at every live block: what a report shows at the time `now`.

@@ -17,6 +17,8 @@ fn leak(function: &str, rate: f64, confidence: f64) -> TopAllocator {
     TopAllocator {
         rank: 1,
         pid: 7,
+        processes: 1,
+        group: None,
         stack_id: HexStackId(1),
         kind: Default::default(),
         mapping: None,
@@ -71,7 +73,10 @@ fn report(paths: &[TopAllocator]) -> Report {
         },
         target: Target {
             kind: TargetKind::Pid,
+            names: Vec::new(),
+            cgroups: Vec::new(),
             processes: Vec::new(),
+            processes_met: None,
         },
         started_at: "2026-11-20T12:00:00Z".to_owned(),
         duration_seconds: 60.0,
@@ -95,6 +100,8 @@ fn report(paths: &[TopAllocator]) -> Report {
         },
         top_allocators: paths.to_vec(),
         processes: Vec::new(),
+        group_by: GroupBy::Process,
+        groups: Vec::new(),
         marks: Vec::new(),
         windows: Vec::new(),
         cycles: None,

@@ -121,7 +121,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
             };
             (event::space(shape), What::StackCopy(Box::new(copy)))
         }
-        Kind::Fork | Kind::Exec | Kind::Exit => {
+        Kind::Fork | Kind::Exec | Kind::Exit | Kind::Appear => {
             let pids = word(1)?;
             let pid = Pid(pids as u32);
             let new_space = SpaceId(event::space(word(3)?));
@@ -132,6 +132,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
                     child_space: new_space,
                 },
                 Kind::Exec => What::Exec { pid, new_space },
+                Kind::Appear => What::Appear { pid },
                 _ => What::Exit { pid },
             };
             (event::space(word(2)?), what)

@@ -96,6 +96,11 @@ pub enum What {
         /// Where its blocks live from now on.
         new_space: SpaceId,
     },
+    /// `pid` is in the scope and is followed from now on, in a space that is new.
+    Appear {
+        /// The process.
+        pid: Pid,
+    },
     /// The last thread of `pid` ended.
     Exit {
         /// The process.

@@ -85,4 +85,4 @@ pub use series::Series;
 pub use severity::{Severity, SeverityBounds};
 pub use ticks::{DEFAULT_SHIFT, Tick, Ticks};
 pub use verdict::{Context, Judgement, Verdict};
-pub use whole::{Verdicts, judge_all};
+pub use whole::{Verdicts, judge_all, judge_if_it_may_leak, judge_together, judge_whole};

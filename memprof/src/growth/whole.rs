@@ -40,19 +40,45 @@ pub fn judge_all(
     now: Tick,
     context: &Context,
 ) -> Verdicts {
-    let judge = |series: &&Series| series.may_leak(now).then(|| judge(series, now, context));
-    let judgements: Vec<Option<Judgement>> = stacks.iter().map(judge).collect();
+    let judgements: Vec<Option<Judgement>> = stacks
+        .iter()
+        .map(|series| judge_if_it_may_leak(series, now, context))
+        .collect();
     let judged: Vec<Judged> = stacks.iter().copied().zip(&judgements).collect();
     Verdicts {
-        whole: whole(&judged, total, resident, now, context),
+        whole: judge_whole(&judged, total, resident, now, context),
         stacks: judgements,
     }
 }
 
-/// A stack with what was said of it.
-type Judged<'a> = (&'a Series, &'a Option<Judgement>);
+/// Judges a stack; `None` if it can't be a leak, and so was not looked at closely.
+pub fn judge_if_it_may_leak(series: &Series, now: Tick, context: &Context) -> Option<Judgement> {
+    series.may_leak(now).then(|| judge(series, now, context))
+}
 
-fn whole(
+/// Judges stacks of several processes that are one call path. What grows is judged by their sum, of
+/// which each may have too little; else the one that holds most speaks for all. `None` without any.
+pub fn judge_together(stacks: &[&Series], now: Tick, context: &Context) -> Option<Judgement> {
+    let most = stacks.iter().max_by_key(|one| one.outstanding_bytes())?;
+    let since = stacks.iter().map(|one| one.since()).min()?;
+    if stacks.len() > 1 {
+        let sum = judge(
+            &Series::sum(stacks.iter().copied(), since, now),
+            now,
+            context,
+        );
+        if matches!(sum.verdict, Verdict::Leak | Verdict::Growing) {
+            return Some(sum);
+        }
+    }
+    Some(judge(most, now, context))
+}
+
+/// A stack with what was said of it.
+pub type Judged<'a> = (&'a Series, &'a Option<Judgement>);
+
+/// Judges the whole that stacks make, by what was said of each; see [`judge_all`].
+pub fn judge_whole(
     stacks: &[Judged],
     total: &Course,
     resident: Option<&Course>,

@@ -6,7 +6,8 @@ use super::snapshot::SiteSnapshot;
 use super::space::Space;
 use crate::events::event::{Nanoseconds, SpaceId};
 use crate::growth::{
-    Context, Course, Judgement, Series, Tick, Verdict, judge as judge_one, judge_all,
+    Context, Course, Judgement, Series, Tick, Verdict, judge as judge_one, judge_if_it_may_leak,
+    judge_together, judge_whole,
 };
 
 /// How long before the last of them spaces may have ended to be judged with it, if none lives any
@@ -18,6 +19,8 @@ const TOGETHER: Nanoseconds = 250_000_000;
 pub struct Judged {
     /// Of everything that lives, or that ended last.
     pub whole: Judgement,
+    /// By space, of those that live, or that ended last.
+    pub processes: HashMap<SpaceId, Judgement>,
     /// By space and site, of what could be a leak.
     sites: HashMap<(SpaceId, u32), Judgement>,
 }
@@ -40,22 +43,42 @@ pub(super) fn judge(
         None => true,
         Some(ended) => !lives && ended + TOGETHER >= end,
     };
-    let mut keys = Vec::new();
-    let mut series: Vec<&Series> = Vec::new();
-    for space in spaces.iter().filter(counts) {
-        for (site, one) in (0..).zip(&space.series) {
-            keys.push((space.id, site));
-            series.push(one);
+    let tick = next_tick(end, context);
+    let mut sites = HashMap::new();
+    let mut processes = HashMap::new();
+    let counted: Vec<&Space> = spaces.iter().filter(counts).collect();
+    let judgements: Vec<Vec<Option<Judgement>>> = counted
+        .iter()
+        .map(|space| {
+            let series = space.series.iter();
+            let judge = |one| judge_if_it_may_leak(one, tick, context);
+            series.map(judge).collect()
+        })
+        .collect();
+    let mut all = Vec::new();
+    for (space, judgements) in counted.iter().zip(&judgements) {
+        let first = all.len();
+        all.extend(space.series.iter().zip(judgements));
+        if counted.len() > 1
+            && let Some(course) = &space.course
+        {
+            let whole = judge_whole(&all[first..], course, None, tick, context);
+            processes.insert(space.id, whole);
+        }
+        for (site, judgement) in (0..).zip(judgements) {
+            if let Some(judgement) = judgement {
+                sites.insert((space.id, site), judgement.clone());
+            }
         }
     }
-    let tick = next_tick(end, context);
-    let verdicts = judge_all(&series, outstanding, Some(resident), tick, context);
-    let sites = keys.into_iter().zip(verdicts.stacks);
+    let whole = judge_whole(&all, outstanding, Some(resident), tick, context);
+    if let [one] = &counted[..] {
+        processes.insert(one.id, whole.clone());
+    }
     Judged {
-        whole: verdicts.whole,
-        sites: sites
-            .filter_map(|(key, judgement)| Some((key, judgement?)))
-            .collect(),
+        whole,
+        sites,
+        processes,
     }
 }
 
@@ -81,6 +104,31 @@ impl Judged {
         let series = space.series.get(site as usize)?;
         Some(judge_one(series, next_tick(end, context), context))
     }
+}
+
+/// Judges sites of one call path in several spaces as one: those that live, or if none does, all.
+pub(super) fn together(
+    spaces: &[Space],
+    indices: &HashMap<SpaceId, usize>,
+    sites: &[(SpaceId, u32)],
+    now: Nanoseconds,
+    context: &Context,
+) -> Option<Judgement> {
+    let found = sites
+        .iter()
+        .filter_map(|(space, site)| Some((&spaces[*indices.get(space)?], *site)));
+    let (living, ended): (Vec<_>, Vec<_>) = found.partition(|one| one.0.ended_at.is_none());
+    let (members, end) = if living.is_empty() {
+        let end = ended.iter().filter_map(|one| one.0.ended_at).max();
+        (ended, end.unwrap_or(now))
+    } else {
+        (living, now)
+    };
+    let series: Vec<&Series> = members
+        .iter()
+        .filter_map(|(space, site)| space.series.get(*site as usize))
+        .collect();
+    judge_together(&series, next_tick(end, context), context)
 }
 
 /// The tick after that of `time`, which is whole as far as can be told.

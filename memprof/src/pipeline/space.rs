@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 
 use crate::events::event::{MappingKind, Nanoseconds, Pid, SpaceId};
-use crate::growth::{Room, Series, Tick, Ticks};
+use crate::growth::{Course, Room, Series, Tick, Ticks};
 use crate::live::{Block, LiveTable, mappings::Mappings};
 use crate::stacks::{Sites, weight::Amount};
 
@@ -22,6 +22,8 @@ pub(super) struct Space {
     pub(super) kinds: HashMap<u32, MappingKind>,
     /// How each site's blocks come and go, by the sites' indices.
     pub(super) series: Vec<Series>,
+    /// The course of what is outstanding, from the first look at it on.
+    pub(super) course: Option<Course>,
     /// When the last process left.
     pub(super) ended_at: Option<Nanoseconds>,
     had_exit: bool,
@@ -39,6 +41,7 @@ impl Space {
             mappings: Mappings::default(),
             kinds: HashMap::new(),
             series: Vec::new(),
+            course: None,
             ended_at: None,
             had_exit: false,
         }
@@ -132,6 +135,18 @@ impl Space {
         let fresh = self.series.iter().map(|one| one.forked(tick)).collect();
         self.forget_series(room);
         self.series = fresh;
+        self.course = None;
+    }
+
+    /// Notes how much is outstanding until the tick `until`.
+    pub(super) fn hold(&mut self, until: Tick) {
+        let totals = self.sites.sum();
+        let count = u32::try_from(totals.outstanding_count()).unwrap_or(u32::MAX);
+        let bytes = totals.outstanding_bytes() as f64;
+        let course = self
+            .course
+            .get_or_insert_with(|| Course::new(until.saturating_sub(1)));
+        course.hold(until, bytes, count);
     }
 
     /// The program is gone and its blocks with it; the totals stay.

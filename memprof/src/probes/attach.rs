@@ -3,11 +3,12 @@
 use std::{
     collections::HashMap,
     fs::File,
-    os::fd::AsRawFd as _,
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
 use anyhow::Result;
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 
 use super::{
     emulation::Emulated,
@@ -52,11 +53,44 @@ impl Coverage {
 enum Seen {
     Allocator(Coverage),
     NoAllocator,
+    /// Another mount shows this file too.
+    SameAs(FileId),
 }
 
 impl Seen {
     fn is_usable_allocator(&self) -> bool {
         matches!(self, Self::Allocator(coverage) if coverage.is_usable())
+    }
+}
+
+/// A file that an overlay shows, by what is the same on every mount that shows it. The kernel probes the
+/// file below, whatever the path; so each must be probed once, or its calls count twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Below {
+    inode: u64,
+    bytes: u64,
+    /// When it was changed last, and its inode: seconds and nanoseconds.
+    changes: [i64; 4],
+}
+
+impl Below {
+    /// `None` for a file that is on no overlay.
+    fn of(pid: Pid, mapping: &Mapping) -> Option<Self> {
+        let file = open_mapped_file(pid, mapping).ok()?;
+        if fstatfs(&file).ok()?.filesystem_type() != OVERLAYFS_SUPER_MAGIC {
+            return None;
+        }
+        let metadata = file.metadata().ok()?;
+        Some(Self {
+            inode: metadata.ino(),
+            bytes: metadata.size(),
+            changes: [
+                metadata.mtime(),
+                metadata.mtime_nsec(),
+                metadata.ctime(),
+                metadata.ctime_nsec(),
+            ],
+        })
     }
 }
 
@@ -77,10 +111,17 @@ pub struct Found {
 #[derive(Default)]
 pub struct Probed {
     files: HashMap<FileId, Seen>,
+    /// Files on an overlay, by what tells the file below: several mounts may show one, and its probes
+    /// are everyone's who maps it.
+    below: HashMap<Below, FileId>,
+    /// Which allocators each process was found to have.
+    by_process: HashMap<Pid, Vec<FileId>>,
 }
 
-/// Files that are remembered; further ones are looked at again each time.
+/// Files that are remembered; further ones are not looked at.
 const MAX_FILES: usize = 65_536;
+/// Processes whose allocators are remembered; with more, those that are gone are forgotten.
+const MAX_REMEMBERED: usize = 16_384;
 
 impl Probed {
     /// Looks at what `pid` maps now, and probes the allocators that are new.
@@ -95,6 +136,7 @@ impl Probed {
         scope: Scope,
     ) -> Result<Found> {
         let mut found = Found::default();
+        let mut allocators = Vec::new();
         for mapping in Mappings::read(pid)?.iter() {
             let Backing::File { id, path, .. } = &mapping.backing else {
                 continue;
@@ -102,33 +144,89 @@ impl Probed {
             if !mapping.executable || is_loader(path) {
                 continue;
             }
-            if let Some(seen) = self.files.get(id) {
-                found.allocators += usize::from(seen.is_usable_allocator());
-                continue;
+            if !self.files.contains_key(id) {
+                let probing = Probing {
+                    side: &mut *side,
+                    inner: &mut *inner,
+                    pid,
+                    scope,
+                };
+                self.see(probing, mapping, *id, path, &mut found);
             }
-            let probing = Probing {
-                side: &mut *side,
-                inner: &mut *inner,
-                pid,
-                scope,
-            };
-            let seen = match probing.file(mapping, *id, path, &mut found) {
-                Some(coverage) => {
-                    if coverage.is_usable() {
-                        found.allocators += 1;
-                    } else {
-                        found.refused += 1;
-                    }
-                    found.new_sites += coverage.attached.len();
-                    Seen::Allocator(coverage)
-                }
-                None => Seen::NoAllocator,
-            };
-            if self.files.len() < MAX_FILES {
-                self.files.insert(*id, seen);
+            let id = self.same_as(*id);
+            let seen = self.files.get(&id);
+            if matches!(seen, Some(Seen::Allocator(_))) && !allocators.contains(&id) {
+                found.allocators += usize::from(seen.is_some_and(Seen::is_usable_allocator));
+                allocators.push(id);
             }
         }
+        self.remember(pid, allocators);
         Ok(found)
+    }
+
+    /// Looks at a file that is new, and probes it if it is an allocator.
+    fn see(
+        &mut self,
+        probing: Probing<'_>,
+        mapping: &Mapping,
+        id: FileId,
+        path: &str,
+        found: &mut Found,
+    ) {
+        if self.files.len() >= MAX_FILES {
+            // What can't be remembered would be probed anew each time.
+            return;
+        }
+        if let Some(below) = Below::of(probing.pid, mapping) {
+            let first = *self.below.entry(below).or_insert(id);
+            if first != id {
+                self.files.insert(id, Seen::SameAs(first));
+                return;
+            }
+        }
+        let seen = match probing.file(mapping, id, path, found) {
+            Some(coverage) => {
+                found.refused += usize::from(!coverage.is_usable());
+                found.new_sites += coverage.attached.len();
+                Seen::Allocator(coverage)
+            }
+            None => Seen::NoAllocator,
+        };
+        self.files.insert(id, seen);
+    }
+
+    /// The file that stands for this one: itself, unless another mount shows it too.
+    fn same_as(&self, id: FileId) -> FileId {
+        match self.files.get(&id) {
+            Some(Seen::SameAs(first)) => *first,
+            _ => id,
+        }
+    }
+
+    fn remember(&mut self, pid: Pid, allocators: Vec<FileId>) {
+        if self.by_process.len() >= MAX_REMEMBERED {
+            self.by_process
+                .retain(|pid, _| Path::new("/proc").join(pid.0.to_string()).exists());
+        }
+        if self.by_process.len() < MAX_REMEMBERED {
+            self.by_process.insert(pid, allocators);
+        }
+    }
+
+    /// A child has what its parent has.
+    pub fn inherit(&mut self, parent: Pid, child: Pid) {
+        if let Some(allocators) = self.by_process.get(&parent) {
+            self.remember(child, allocators.clone());
+        }
+    }
+
+    /// What is probed in one process; `None` if it was not looked at.
+    pub fn of_process(&self, pid: Pid) -> Option<impl Iterator<Item = &Coverage>> {
+        let files = self.by_process.get(&pid)?.iter();
+        Some(files.filter_map(|id| match self.files.get(id)? {
+            Seen::Allocator(coverage) => Some(coverage),
+            Seen::NoAllocator | Seen::SameAs(_) => None,
+        }))
     }
 
     /// What is probed, by path.
@@ -138,7 +236,7 @@ impl Probed {
             .values()
             .filter_map(|seen| match seen {
                 Seen::Allocator(coverage) => Some(coverage),
-                Seen::NoAllocator => None,
+                Seen::NoAllocator | Seen::SameAs(_) => None,
             })
             .collect();
         all.sort_by(|a, b| a.module.cmp(&b.module));

@@ -2,12 +2,12 @@
 //!
 //! Dropping it takes every probe out again; [`KernelSide::detach`] does it in the open, gate first.
 
-use std::{collections::HashSet, num::NonZeroU32, path::Path, thread};
+use std::{collections::HashSet, io, num::NonZeroU32, path::Path, thread};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray},
+    maps::{Array, ArrayOfMaps, HashMap, MapData, MapError, PerCpuArray},
     programs::{
         RawTracePoint, UProbe,
         raw_trace_point::RawTracePointLink,
@@ -19,9 +19,11 @@ use memprof_common::{
     counters::{COUNTERS, Counter, Counters},
     sampling::Schedule,
     settings::{
-        COPY_RING_BYTES, FollowedProcess, KernelOffsets, MAX_BROKEN_STACKS, RARE_RING_BYTES,
+        COPY_RING_BYTES, FIRST_KERNEL_SPACE, FollowedProcess, KernelOffsets, MAX_BROKEN_STACKS,
+        RARE_RING_BYTES, WideScope,
     },
 };
+use nix::errno::Errno;
 
 use super::{
     cost::{ProgramRuns, Reading, Trap},
@@ -51,6 +53,10 @@ const SYSTEM_CALLS: [(&str, &str); 2] = [
     ("syscall_entered", "sys_enter"),
     ("syscall_left", "sys_exit"),
 ];
+/// What tells that a process is in a new cgroup; wanted where cgroups make the scope.
+const MOVED: (&str, &str) = ("process_moved", "cgroup_attach_task");
+/// `BPF_NOEXIST`.
+const IF_NEW: u64 = 1;
 
 /// A plain type of `memprof-common` on its way into a map.
 #[repr(transparent)]
@@ -62,6 +68,8 @@ unsafe impl Pod for Plain<FollowedProcess> {}
 unsafe impl Pod for Plain<KernelOffsets> {}
 // SAFETY: as above, of `u64`s.
 unsafe impl Pod for Plain<Schedule> {}
+// SAFETY: as above, of `u32`s and then `u64`s.
+unsafe impl Pod for Plain<WideScope> {}
 
 /// Which processes a probe fires for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,7 +119,8 @@ pub struct KernelSide {
     schedule: Schedule,
     processes: HashMap<MapData, u32, Plain<FollowedProcess>>,
     counters: PerCpuArray<MapData, Counters>,
-    next_space: Array<MapData, u64>,
+    next_space: u32,
+    is_wide: bool,
     emulation: Emulation,
     broken_walks: Option<BrokenWalks>,
     links: Vec<UProbeLink>,
@@ -123,15 +132,16 @@ pub struct KernelSide {
 
 impl KernelSide {
     /// Loads the object with rings of `ring_bytes` each (a power of two, whole pages), one per
-    /// CPU.
+    /// CPU, and has it find processes of the given scope.
     ///
     /// # Errors
     /// If the kernel refuses a map or a program: no privilege, no BTF, too old.
-    pub fn load(offsets: KernelOffsets, ring_bytes: u32) -> Result<Loaded> {
+    pub fn load(offsets: KernelOffsets, ring_bytes: u32, scope: WideScope) -> Result<Loaded> {
         let half = u64::from(ring_bytes / 2);
         let mut bpf = EbpfLoader::new()
             .override_global("OFFSETS", &Plain(offsets), true)
             .override_global("HALF_RING_BYTES", &half, true)
+            .override_global("SCOPE", &Plain(scope), true)
             .load(OBJECT)
             .context("the kernel refused memprof's maps")?;
         let mut map = |name: &str| {
@@ -142,7 +152,7 @@ impl KernelSide {
         let sampling = Array::try_from(map("SAMPLING")?)?;
         let processes = HashMap::try_from(map("PROCESSES")?)?;
         let counters = PerCpuArray::try_from(map("COUNTERS")?)?;
-        let mut next_space = Array::try_from(map("NEXT_SPACE")?)?;
+        let mut next_space: Array<_, u64> = Array::try_from(map("NEXT_SPACE")?)?;
         let broken_walks = BrokenWalks(HashMap::try_from(map("BROKEN_WALKS")?)?);
         let outer = ArrayOfMaps::try_from(map("RINGS")?)?;
         let mut rings = Rings::make(outer, ring_bytes)?;
@@ -160,7 +170,7 @@ impl KernelSide {
             pages: HashMap::try_from(map("PAGES")?)?,
             mappings: HashMap::try_from(map("MAPPINGS")?)?,
         };
-        next_space.set(0, 1, 0)?;
+        next_space.set(0, u64::from(FIRST_KERNEL_SPACE), 0)?;
         let mut side = Self {
             bpf,
             gate,
@@ -168,14 +178,15 @@ impl KernelSide {
             schedule: Schedule::default(),
             processes,
             counters,
-            next_space,
+            next_space: 1,
+            is_wide: scope.is_wide != 0,
             emulation: Emulation::unknown(),
             broken_walks: Some(broken_walks),
             links: Vec::new(),
             system_calls: Vec::new(),
             stepped: HashSet::new(),
         };
-        side.load_programs()?;
+        side.load_programs(scope.cgroups > 0)?;
         Ok(Loaded {
             side,
             rings,
@@ -183,18 +194,21 @@ impl KernelSide {
         })
     }
 
-    fn load_programs(&mut self) -> Result<()> {
+    fn load_programs(&mut self, moves_matter: bool) -> Result<()> {
         for shape in Shape::ALL {
             self.uprobe(shape.entry_program())?.load()?;
         }
         for name in [RETURN_PROGRAM, GIVE_PROGRAM, NOTE_SIZE_PROGRAM] {
             self.uprobe(name)?.load()?;
         }
-        for (program, _) in TRACEPOINTS.into_iter().chain(SYSTEM_CALLS) {
+        for (program, _) in SYSTEM_CALLS {
             self.raw_tracepoint(program)?.load()?;
         }
-        for (program, tracepoint) in TRACEPOINTS {
-            self.raw_tracepoint(program)?
+        let moved = moves_matter.then_some(MOVED);
+        for (program, tracepoint) in TRACEPOINTS.into_iter().chain(moved) {
+            let program = self.raw_tracepoint(program)?;
+            program.load()?;
+            program
                 .attach(tracepoint)
                 .with_context(|| refused(tracepoint))?;
         }
@@ -233,22 +247,34 @@ impl KernelSide {
         Ok(program.try_into()?)
     }
 
-    /// Follows `pid` from now on; the number of its address space.
+    /// Follows `pid` from now on; the number of its address space, or `None` if the kernel side follows
+    /// it already and tells of it.
     ///
     /// # Errors
     /// If the table of processes is full.
-    pub fn follow(&mut self, pid: Pid, children: Children) -> Result<SpaceId> {
-        let space = self.next_space.get(&0, 0)?;
-        self.next_space.set(0, space + 1, 0)?;
+    pub fn follow(&mut self, pid: Pid, children: Children) -> Result<Option<SpaceId>> {
+        let space = self.next_space;
+        if space >= FIRST_KERNEL_SPACE {
+            bail!("too many processes were named one by one");
+        }
+        self.next_space += 1;
         let entry = FollowedProcess {
-            space: space as u32,
+            space,
             follow_children: u32::from(children == Children::Followed),
             follow_exec: 1,
         };
-        self.processes
-            .insert(pid.0, Plain(entry), 0)
-            .context("the kernel's table of followed processes is full")?;
-        Ok(SpaceId(space as u32))
+        let flags = if self.is_wide { IF_NEW } else { 0 };
+        match self.processes.insert(pid.0, Plain(entry), flags) {
+            Ok(()) => Ok(Some(SpaceId(space))),
+            Err(MapError::SyscallError(error)) if is_there(&error.io_error) => Ok(None),
+            Err(error) => Err(error).context("the kernel's table of followed processes is full"),
+        }
+    }
+
+    /// Takes back that `pid` is followed: it was gone by then, and nobody tells of its end.
+    pub fn unfollow(&mut self, pid: Pid) {
+        // Refused: it is not there.
+        let _ = self.processes.remove(&pid.0);
     }
 
     /// Places probes by what the kernel was found to emulate.
@@ -433,18 +459,25 @@ impl KernelSide {
         self.links.len()
     }
 
-    /// Closes the gate, then takes the probes out. The kernel takes about 0.1 s for each, one
-    /// after the other, whoever asks.
-    pub fn detach(mut self) {
+    /// Closes the gate, then takes the probes out, and tells before each how many are left. The
+    /// kernel takes about 0.1 s for each, one after the other, whoever asks.
+    pub fn detach(mut self, mut tell: impl FnMut(usize)) {
         // The probes go whether or not the gate could be closed.
         let _ = self.close_gate();
         self.system_calls.clear();
-        self.links.clear();
+        while let Some(link) = self.links.pop() {
+            tell(self.links.len() + 1);
+            drop(link);
+        }
     }
 }
 
 fn refused(tracepoint: &str) -> String {
     format!("cannot attach to the tracepoint {tracepoint}")
+}
+
+fn is_there(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::EEXIST as i32)
 }
 
 /// A program at an instruction.

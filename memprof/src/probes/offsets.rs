@@ -37,6 +37,8 @@ pub fn kernel_offsets(btf: &Path) -> Result<KernelOffsets> {
         mm_brk: offset("mm_struct", "brk")?,
         task_tgid: offset("task_struct", "tgid")?,
         task_thread_pointer: offset("task_struct", "thread")? + offset("thread_struct", "fsbase")?,
+        task_leader: offset("task_struct", "group_leader")?,
+        task_comm: offset("task_struct", "comm")?,
         task_signal: offset("task_struct", "signal")?,
         signal_live: offset("signal_struct", "live")?,
         utask_return_instances: offset("uprobe_task", "return_instances")?,

@@ -9,8 +9,14 @@ use super::{Frame, HexStackId, Severity, Verdict};
 pub struct TopAllocator {
     /// 1 for the first in the chosen order.
     pub rank: u32,
-    /// The process.
+    /// The process; of several, the one that holds most.
     pub pid: u32,
+    /// How many processes it was added up over.
+    #[serde(default = "one")]
+    pub processes: u64,
+    /// The name or the cgroup that they share, if that made them a group.
+    #[serde(default)]
+    pub group: Option<String>,
     /// The stack's name, the same in all reports of one run.
     pub stack_id: HexStackId,
     /// What is allocated here: blocks or mappings.
@@ -114,6 +120,11 @@ impl MappingKind {
     }
 }
 
+/// A report from before paths were added up has one process each.
+fn one() -> u64 {
+    1
+}
+
 impl TopAllocator {
     /// The index in `stack` of the frame that `function`, `file`, `line` and `module` were taken
     /// from; `None` if no frame was chosen or the stack does not hold it.
@@ -146,6 +157,8 @@ mod tests {
         let mut allocator = TopAllocator {
             rank: 1,
             pid: 1,
+            processes: 1,
+            group: None,
             stack_id: HexStackId(1),
             kind: AllocatorKind::Malloc,
             mapping: None,

@@ -14,6 +14,7 @@ mod frame;
 mod hex;
 mod leak;
 mod model;
+mod processes;
 mod quality;
 mod summary;
 mod target;
@@ -26,10 +27,11 @@ pub use frame::Frame;
 pub use hex::{HexAddress, HexStackId};
 pub use leak::{LeakDetection, Severity, Verdict};
 pub use model::{EventKind, Host, Memprof, Report, Schema};
+pub use processes::{Group, GroupBy, ProcessCoverage, ProcessTotals};
 pub use quality::{
     Coverage, GovernorAction, GovernorStep, Lost, Overhead, Quality, Sampling, SamplingMode,
     StackWays,
 };
 pub use summary::Summary;
-pub use target::{Process, ProcessTotals, Target, TargetKind};
+pub use target::{Process, Target, TargetKind};
 pub use timeline::{Mark, TimelinePoint, Window};

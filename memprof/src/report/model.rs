@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Check, Cycles, LeakDetection, Mark, ProcessTotals, Quality, Summary, Target, TimelinePoint,
-    TopAllocator, Window,
+    Check, Cycles, Group, GroupBy, LeakDetection, Mark, ProcessTotals, Quality, Summary, Target,
+    TimelinePoint, TopAllocator, Window,
 };
 
 /// A run's report; its JSON is `memprof/report/v1`.
@@ -30,8 +30,14 @@ pub struct Report {
     pub leak_detection: LeakDetection,
     /// The stacks, in the order asked for.
     pub top_allocators: Vec<TopAllocator>,
-    /// The totals by process.
+    /// The totals by process, the most first.
     pub processes: Vec<ProcessTotals>,
+    /// What the call paths were added up over.
+    #[serde(default)]
+    pub group_by: GroupBy,
+    /// The totals by group, the most first; empty if each process is its own.
+    #[serde(default)]
+    pub groups: Vec<Group>,
     /// Named points.
     pub marks: Vec<Mark>,
     /// What was left between them.

@@ -18,6 +18,9 @@ pub struct Quality {
     /// they may have taken is in no total.
     #[serde(default)]
     pub abandoned_calls: u64,
+    /// Processes that ended so long ago that they are in the totals only, and in no list.
+    #[serde(default)]
+    pub unlisted_processes: u64,
     /// Missed frees that were reconciled: the address was allocated anew.
     pub superseded: u64,
     /// How the stacks were walked.

@@ -7,8 +7,18 @@ use serde::{Deserialize, Serialize};
 pub struct Target {
     /// How it was named.
     pub kind: TargetKind,
-    /// Every process that was followed, in the order in which they were met.
+    /// The names that `--comm` gave.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// The cgroups that `--cgroup` gave, by their paths below the root of the hierarchy.
+    #[serde(default)]
+    pub cgroups: Vec<String>,
+    /// The processes that were followed, in the order in which they were met; of those that have ended
+    /// the latest 4,096.
     pub processes: Vec<Process>,
+    /// How many were followed.
+    #[serde(default)]
+    pub processes_met: Option<u64>,
 }
 
 /// The kind of a target.
@@ -42,29 +52,6 @@ pub struct Process {
     pub exit_status: Option<i32>,
     /// The signal that ended it.
     pub exit_signal: Option<i32>,
-}
-
-/// The totals of one process, where several were followed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ProcessTotals {
-    /// Its id.
-    pub pid: u32,
-    /// Its short name.
-    pub comm: Option<String>,
-    /// Bytes that it asked for and got.
-    pub allocated_bytes: u64,
-    /// Its successful allocations.
-    pub allocated_count: u64,
-    /// Bytes that it freed.
-    pub freed_bytes: u64,
-    /// Blocks that it freed.
-    pub freed_count: u64,
-    /// Bytes that it holds, or held when it exited.
-    pub outstanding_bytes: u64,
-    /// Blocks that it holds, or held when it exited.
-    pub outstanding_count: u64,
-    /// Its resident memory, or when last seen.
-    pub rss_bytes: Option<u64>,
 }
 
 impl Target {

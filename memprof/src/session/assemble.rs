@@ -5,10 +5,13 @@ use std::collections::HashSet;
 use memprof_common::counters::{Counter, Counters};
 
 use super::{
-    collector::{Followed, State},
+    by_process::{self, Row},
+    collector::State,
     cycles::Cycles,
     left::{self, Left},
     notes,
+    paths::{self, Path},
+    roster::Followed,
 };
 use crate::{
     config::Sort,
@@ -18,8 +21,8 @@ use crate::{
     pipeline::{MappedTotals, ShownFilter, SiteSnapshot, Summary},
     probes::kernel_side::lost_allocations,
     report::{
-        AllocatorKind, Coverage, Frame, HexAddress, HexStackId, Lost, MappingKind, Overhead,
-        Process, ProcessTotals, Quality, Sampling, StackWays, TopAllocator, Verdict,
+        AllocatorKind, Coverage, Frame, GroupBy, HexAddress, HexStackId, Lost, MappingKind,
+        Overhead, Process, Quality, Sampling, StackWays, TopAllocator, Verdict,
     },
     stacks::weight::Uncertainty,
     symbols::{
@@ -33,7 +36,7 @@ use crate::{
 /// A call path to show.
 pub struct ShownSite {
     /// What it holds.
-    pub site: SiteSnapshot,
+    pub path: Path,
     /// Where its frames are.
     pub places: Box<[FrameAddress]>,
     /// What is said of its growth; `None` if its program is gone.
@@ -47,6 +50,8 @@ pub struct Choice<'a> {
     pub filter: &'a ShownFilter,
     /// Which call paths first.
     pub sort: Sort,
+    /// What they are added up over.
+    pub group_by: GroupBy,
     /// How many of them.
     pub top: usize,
     /// What was left between marks too.
@@ -73,8 +78,10 @@ pub struct Extract {
     pub modules: Modules,
     /// Who was followed.
     pub processes: Vec<Followed>,
-    /// Totals by process, where there is more than one.
-    pub by_process: Vec<ProcessTotals>,
+    /// Totals by process.
+    pub by_process: Vec<Row>,
+    /// How many were followed.
+    pub processes_met: u64,
     /// What was left between marks, and by cycles.
     pub left: Left,
     /// How far it can be trusted, without what only the session knows.
@@ -92,6 +99,7 @@ pub fn extract(
     let Choice {
         filter,
         sort,
+        group_by,
         top,
         suspects,
         ..
@@ -104,27 +112,36 @@ pub fn extract(
         uncertainty.join(&site.uncertainty);
     }
     sites.retain(|site| is_shown(site, sort));
-    sites.sort_by_key(|site| {
-        (
-            std::cmp::Reverse(sort_key(site, sort)),
-            site.space,
-            site.site,
-        )
+    let mut all = paths::add_up(state, sites, group_by);
+    all.sort_by_key(|path| {
+        let site = &path.site;
+        let most = std::cmp::Reverse(sort_key(site, sort));
+        (most, site.space, site.site)
     });
     let judged = state.pipeline.judge(now, context);
-    let rest = sites.split_off(top.min(sites.len()));
-    let rest = rest.into_iter().filter(|site| judged.is_suspect(site));
-    sites.extend(rest.take(suspects));
-    let show = |site: SiteSnapshot| {
-        let places = site.stack.and_then(|stack| state.places.get(&stack));
+    let rest = all.split_off(top.min(all.len()));
+    let rest = rest
+        .into_iter()
+        .filter(|path| judged.is_suspect(&path.site));
+    all.extend(rest.take(suspects));
+    let show = |path: Path| {
+        let stack = path.site.stack;
+        let places = stack.and_then(|stack| state.places.get(&stack));
         ShownSite {
-            site,
             places: places.cloned().unwrap_or_default(),
-            judgement: state.pipeline.judgement(&judged, &site, now, context),
+            judgement: match path.members[..] {
+                [_] => state.pipeline.judgement(&judged, &path.site, now, context),
+                _ => state
+                    .pipeline
+                    .judgement_together(&path.members, now, context),
+            },
+            path,
         }
     };
-    let left = between.shown(&show);
-    let sites = sites.into_iter().map(&show).collect();
+    let left = between.shown(&|site| show(Path::alone(site)));
+    let sites = all.into_iter().map(show).collect();
+    let by_process = by_process::rows(state, &judged);
+    let listed = by_process.len() as u64;
     Extract {
         summary: state.pipeline.summary(),
         mapped: state.pipeline.mapped(),
@@ -133,9 +150,13 @@ pub fn extract(
         sites,
         whole: judged.whole,
         modules: state.code.modules().clone(),
-        processes: state.processes.clone(),
-        by_process: by_process(state),
-        quality: quality(state, counters),
+        processes: state.processes.iter().cloned().collect(),
+        by_process,
+        processes_met: state.processes.met(),
+        quality: Quality {
+            unlisted_processes: state.processes.met().saturating_sub(listed),
+            ..quality(state, counters)
+        },
     }
 }
 
@@ -157,39 +178,6 @@ fn sort_key(site: &SiteSnapshot, sort: Sort) -> u64 {
 /// What a path's outstanding bytes grew by since it is watched.
 fn growth_bytes(site: &SiteSnapshot) -> i64 {
     site.totals.outstanding_bytes() as i64 - site.totals.inherited_bytes as i64
-}
-
-fn by_process(state: &State) -> Vec<ProcessTotals> {
-    if state.processes.len() < 2 {
-        return Vec::new();
-    }
-    let mut all: Vec<ProcessTotals> = state
-        .pipeline
-        .processes()
-        .filter_map(|process| {
-            let pid = process.pid?;
-            let known = state
-                .processes
-                .iter()
-                .rev()
-                .find(|one| one.facts.pid == pid);
-            Some(ProcessTotals {
-                pid: pid.0,
-                comm: known.and_then(|one| one.facts.comm.clone()),
-                allocated_bytes: process.totals.allocated_bytes,
-                allocated_count: process.totals.allocated_count,
-                freed_bytes: process.totals.freed_bytes,
-                freed_count: process.totals.freed_count,
-                outstanding_bytes: process.totals.outstanding_bytes(),
-                outstanding_count: process.totals.outstanding_count(),
-                rss_bytes: known
-                    .filter(|one| !one.ended)
-                    .and_then(|_| crate::target::process::resident_bytes(pid)),
-            })
-        })
-        .collect();
-    all.sort_by_key(|process| (std::cmp::Reverse(process.outstanding_bytes), process.pid));
-    all
 }
 
 fn quality(state: &State, counters: &Counters) -> Quality {
@@ -246,8 +234,9 @@ pub fn name(
         .zip(sites)
         .map(|(rank, shown)| {
             let ShownSite {
-                site, judgement, ..
+                path, judgement, ..
             } = shown;
+            let site = &path.site;
             let frames = symbols.symbolize(modules, &shown.places);
             let guilty = guilty_frame(&frames, skips).map(|index| &frames[index]);
             let stack: Vec<Frame> = frames
@@ -260,6 +249,8 @@ pub fn name(
             TopAllocator {
                 rank,
                 pid: site.pid.map_or(0, |pid| pid.0),
+                processes: path.processes(),
+                group: path.group.clone(),
                 stack_id: HexStackId(site.stack.map_or(0, |stack| stack.0)),
                 kind: match site.mapping {
                     None => AllocatorKind::Malloc,

@@ -7,6 +7,7 @@ use super::collector::monotonic;
 use crate::{
     identity::{Nanoseconds, Pid, SpaceId},
     target::{
+        mappings::{Backing, FileId},
         mmap_events::Look,
         mmap_records::{CodeChange, CodeEvent},
         modules::{AddressSpaces, FoundPerfMap, FrameAddress, Modules, Observed, Reading, Region},
@@ -31,6 +32,8 @@ const MANY: usize = 1024;
 const PAUSE_PER_MAPPING: Nanoseconds = 500;
 /// Changes that wait for their turn; with more, all are dropped and everything is read again.
 const MAX_TOLD: usize = 65_536;
+/// Files that are remembered as seen; code of further ones is not told as new.
+const MAX_FILES: usize = 65_536;
 /// Processes of a space that are asked for its mappings.
 const MAX_ASKED: usize = 8;
 
@@ -82,6 +85,10 @@ pub struct CodeMaps<P = TableLoader> {
     changed: HashSet<SpaceId>,
     /// Spaces whose changes were not all told.
     missed: HashSet<SpaceId>,
+    /// Files whose code somebody has mapped, as far as that was told.
+    files: HashSet<FileId>,
+    /// Who mapped one that nobody had before.
+    new_code: Vec<Pid>,
     /// Why changes are not told at all, if they are not.
     deafness: Option<String>,
     lost: u64,
@@ -101,6 +108,8 @@ impl<P: Publisher> CodeMaps<P> {
             between: HashSet::new(),
             changed: HashSet::new(),
             missed: HashSet::new(),
+            files: HashSet::new(),
+            new_code: Vec::new(),
             deafness,
             lost: 0,
         }
@@ -177,6 +186,12 @@ impl<P: Publisher> CodeMaps<P> {
         self.leave(space, pid);
     }
 
+    /// Processes that were told to have mapped the code of a file that nobody had mapped before, since
+    /// the last call.
+    pub fn take_new_code(&mut self) -> Vec<Pid> {
+        std::mem::take(&mut self.new_code)
+    }
+
     /// Takes a process out of its space; nobody left, nothing will happen there any more.
     fn leave(&mut self, space: SpaceId, pid: Pid) {
         let Some(members) = self.members.get_mut(&space) else {
@@ -229,6 +244,13 @@ impl<P: Publisher> CodeMaps<P> {
                 self.between.insert(event.pid);
             }
             CodeChange::Mapped(mapping) => {
+                if mapping.executable
+                    && let Backing::File { id, .. } = &mapping.backing
+                    && self.files.len() < MAX_FILES
+                    && self.files.insert(*id)
+                {
+                    self.new_code.push(event.pid);
+                }
                 if mapping.executable
                     && !self.between.contains(&event.pid)
                     && self.spaces.map(space, event.pid, mapping)

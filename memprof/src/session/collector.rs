@@ -24,6 +24,7 @@ use super::{
     code_maps::CodeMaps,
     copies::{Copies, Job},
     marks::Marks,
+    roster::Roster,
 };
 use crate::{
     events::{
@@ -42,6 +43,7 @@ use crate::{
     },
     stacks::table::MAX_STACKS,
     target::{
+        cgroups,
         mmap_events::MmapEvents,
         modules::{FrameAddress, Module, ModuleIndex},
         process::ProcessFacts,
@@ -55,25 +57,21 @@ const GROW_ABOVE: f64 = 0.5;
 const LINGER: Nanoseconds = 1_000_000_000;
 /// Records taken from one ring before the next one has its turn.
 const BATCH: usize = 64 * 1024;
-/// Processes that are remembered by name; what more there are count in the totals only.
-const MAX_KNOWN_PROCESSES: usize = 65_536;
 
 /// Something that the session has to act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// This process runs another program now, with allocators that may not be probed yet.
-    Executed(Pid),
+    /// This process has code mapped, or may have soon, that nobody has looked at for allocators.
+    NewCode(Pid),
+    /// This process has a child with the same code.
+    Forked {
+        /// The process.
+        parent: Pid,
+        /// Its child.
+        child: Pid,
+    },
     /// The last followed process has ended.
     AllEnded,
-}
-
-/// A process that was followed.
-#[derive(Clone, Debug)]
-pub struct Followed {
-    /// Who it is.
-    pub facts: ProcessFacts,
-    /// Whether it has ended.
-    pub ended: bool,
 }
 
 /// What the collector knows, up to the last poll.
@@ -84,8 +82,8 @@ pub struct State {
     pub code: CodeMaps,
     /// Where the frames of each stack are, settled when it arrived.
     pub places: HashMap<StackId, Box<[FrameAddress]>>,
-    /// Every process that was followed, in order of arrival.
-    pub processes: Vec<Followed>,
+    /// Who was followed.
+    pub processes: Roster,
     /// Records that were none.
     pub undecodable: u64,
     /// What the rings take in the kernel.
@@ -97,7 +95,6 @@ pub struct State {
     /// What code is allocators' own.
     territory: Territory,
     unknown_files: HashSet<ModuleIndex>,
-    living: HashSet<Pid>,
     notices: UnboundedSender<Notice>,
 }
 
@@ -114,39 +111,36 @@ impl State {
             pipeline: Pipeline::new(start, seed),
             code,
             places: HashMap::new(),
-            processes: Vec::new(),
+            processes: Roster::default(),
             undecodable: 0,
             ring_bytes: 0,
             copies,
             marks: Marks::default(),
             territory: Territory::default(),
             unknown_files: HashSet::new(),
-            living: HashSet::new(),
             notices,
         }
     }
 
-    /// A process is followed from now on.
-    pub fn add(&mut self, facts: ProcessFacts, space: SpaceId) {
+    /// A process is followed from the time `at` on.
+    pub fn add(&mut self, facts: ProcessFacts, space: SpaceId, at: Nanoseconds) {
         let pid = facts.pid;
         self.pipeline.add_process(pid, space);
         self.code.add(space, pid);
-        self.remember(facts);
+        self.processes
+            .add(facts, cgroups::of_process(pid), space, at);
     }
 
-    fn remember(&mut self, facts: ProcessFacts) {
-        self.living.insert(facts.pid);
-        if self.processes.len() < MAX_KNOWN_PROCESSES {
-            self.processes.push(Followed {
-                facts,
-                ended: false,
-            });
+    /// The session may be on its way out and no longer listen.
+    fn notify(&self, notice: Notice) {
+        let _ = self.notices.send(notice);
+    }
+
+    /// Tells of code that is new to all.
+    fn tell_new_code(&mut self) {
+        for pid in self.code.take_new_code() {
+            self.notify(Notice::NewCode(pid));
         }
-    }
-
-    fn known(&mut self, pid: Pid) -> Option<&mut Followed> {
-        let mut newest_first = self.processes.iter_mut().rev();
-        newest_first.find(|process| process.facts.pid == pid && !process.ended)
     }
 
     /// Has a copied stack unwound, with what its process has mapped now. Its program counters came
@@ -268,48 +262,47 @@ impl Sink for State {
                 }
             }
             What::Fork {
-                child, child_space, ..
+                pid,
+                child,
+                child_space,
             } => {
                 self.code.advance(event.time);
                 self.code.forked(event.space, *child_space, *child);
-                let facts = ProcessFacts::read(*child).unwrap_or_else(|| gone(*child));
-                self.remember(facts);
+                let facts = ProcessFacts::read_of(*child, event.time);
+                let cgroup = cgroups::of_process(*child);
+                self.processes.add(facts, cgroup, *child_space, event.time);
+                self.notify(Notice::Forked {
+                    parent: *pid,
+                    child: *child,
+                });
             }
             What::Exec { pid, new_space } => {
                 self.code.advance(event.time);
                 self.code.executed(event.space, *new_space, *pid);
-                let facts = ProcessFacts::read(*pid);
-                if let (Some(facts), Some(process)) = (facts, self.known(*pid)) {
-                    process.facts = facts;
-                }
-                // The session may be on its way out and no longer listen.
-                let _ = self.notices.send(Notice::Executed(*pid));
+                let facts = ProcessFacts::read_of(*pid, event.time);
+                let cgroup = cgroups::of_process(*pid);
+                self.processes.replace(facts, cgroup, *new_space);
+                self.notify(Notice::NewCode(*pid));
+            }
+            What::Appear { pid } => {
+                self.code.advance(event.time);
+                self.code.add(event.space, *pid);
+                let facts = ProcessFacts::read_of(*pid, event.time);
+                let cgroup = cgroups::of_process(*pid);
+                self.processes.add(facts, cgroup, event.space, event.time);
+                self.notify(Notice::NewCode(*pid));
             }
             What::Exit { pid } => {
-                if let Some(process) = self.known(*pid) {
-                    process.ended = true;
-                }
-                self.living.remove(pid);
+                self.processes.end(*pid, event.time);
                 self.code.advance(event.time);
                 self.code.exited(event.space, *pid);
             }
         }
         let exit = matches!(event.what, What::Exit { .. });
         self.pipeline.apply(event);
-        if exit && self.living.is_empty() {
-            let _ = self.notices.send(Notice::AllEnded);
+        if exit && self.processes.is_over() {
+            self.notify(Notice::AllEnded);
         }
-    }
-}
-
-/// What is known of a process that was over before it could be looked at.
-fn gone(pid: Pid) -> ProcessFacts {
-    ProcessFacts {
-        pid,
-        start_ticks: 0,
-        comm: None,
-        exe: None,
-        cmdline: None,
     }
 }
 
@@ -511,6 +504,7 @@ impl Reader {
         self.order.release(watermark, &mut *state);
         state.code.advance(watermark);
         state.code.catch_up(now);
+        state.tell_new_code();
         let continued = state.copies.take();
         state.continue_stacks(continued);
         drained

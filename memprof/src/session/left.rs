@@ -6,13 +6,13 @@ use std::collections::{HashMap, hash_map::Entry};
 use super::{
     assemble::{Choice, ShownSite},
     collector::State,
+    paths::PathKey,
 };
 use crate::{
     cycles::{self, PathPerCycle, PerCycle},
-    identity::{Nanoseconds, SpaceId},
+    identity::Nanoseconds,
     pipeline::{Cell, SiteSnapshot, Snapshot},
     stacks::weight::Amount,
-    target::modules::ModuleIndex,
 };
 
 /// Call paths of all windows together; of each at least one.
@@ -148,7 +148,7 @@ fn by_cycles(
         else {
             continue;
         };
-        let amounts = match paths.entry(key_of(state, site)) {
+        let amounts = match paths.entry(PathKey::of(state, site)) {
             Entry::Vacant(place) => &mut place.insert((vec![Amount::default(); steady], *site)).0,
             Entry::Occupied(there) => {
                 let (amounts, sum) = there.into_mut();
@@ -183,27 +183,6 @@ fn by_cycles(
         paths,
         leaks,
     })
-}
-
-/// What is the same of a call path in all processes that run the same files.
-#[derive(PartialEq, Eq, Hash)]
-enum PathKey {
-    /// Files and offsets in them, else addresses.
-    Places(Vec<(Option<ModuleIndex>, u64)>),
-    /// Its frames are not known.
-    Site(SpaceId, u32),
-}
-
-fn key_of(state: &State, site: &SiteSnapshot) -> PathKey {
-    let places = site.stack.and_then(|stack| state.places.get(&stack));
-    let Some(places) = places else {
-        return PathKey::Site(site.space, site.site);
-    };
-    let places = places.iter().map(|frame| match frame.in_file() {
-        Some((module, offset)) => (Some(module), offset),
-        None => (None, frame.pc),
-    });
-    PathKey::Places(places.collect())
 }
 
 /// The site, which shows what was left there.

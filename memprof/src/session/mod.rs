@@ -2,6 +2,7 @@
 
 mod alerts;
 mod assemble;
+mod by_process;
 mod check;
 mod collector;
 mod code_maps;
@@ -14,7 +15,9 @@ mod left_report;
 mod marks;
 mod notes;
 pub mod output;
+mod paths;
 mod restraint;
+mod roster;
 mod run;
 mod signals;
 mod targets;
@@ -39,10 +42,11 @@ use self::{
     targets::{Targets, Tracer},
 };
 use crate::{
-    config::TraceConfig,
+    config::{TargetChoice, TraceConfig},
     host,
-    probes::{inner_plans::InnerPlans, kernel_side::Children},
+    probes::inner_plans::InnerPlans,
     target::mmap_events::MmapEvents,
+    units::format_count,
     unwind::{loader::UnwindLoader, worker::TableLoader},
 };
 
@@ -64,8 +68,8 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let (notices, heard) = unbounded_channel();
 
     let (mut tracer, rings, unwind) = Tracer::load(
-        config.children,
-        config.events,
+        &config.target,
+        (config.children, config.events),
         InnerPlans::new(config.entry_probes),
     )?;
     tracer.follow(&targets)?;
@@ -130,13 +134,27 @@ fn say_start(config: &TraceConfig, targets: &Targets, tracer: &mut Tracer) {
     if config.quiet {
         return;
     }
-    for facts in &targets.processes {
+    let probes = tracer.side().probes();
+    if let TargetChoice::Wide(scope) = &config.target {
+        let count = targets.processes.len();
+        eprintln!(
+            "memprof: tracing {} processes {}, and those that come, with {probes} probes; Ctrl-C ends \
+             and reports",
+            format_count(count as u64),
+            crate::export::escape(&scope.to_string(), true),
+        );
+    }
+    let one_by_one = targets.processes.iter().take(match config.target {
+        TargetChoice::Wide(_) => 0,
+        _ => usize::MAX,
+    });
+    for facts in one_by_one {
         let name = facts.comm.as_deref().unwrap_or("?");
         eprintln!(
             "memprof: tracing {} (pid {}) with {} probes; Ctrl-C ends and reports",
             crate::export::escape(name, true),
             facts.pid.0,
-            tracer.side().probes()
+            probes
         );
     }
     if config.verbose {
@@ -159,10 +177,15 @@ fn say_start(config: &TraceConfig, targets: &Targets, tracer: &mut Tracer) {
              this machine takes a little longer (--events malloc avoids it)"
         );
     }
-    if config.children == Children::Followed && config.events.malloc {
+    if let Some(why) = tracer.why_others_pay()
+        && config.events.malloc
+    {
+        let costs = tracer.side().emulation().costs;
+        let trap = costs.map(|costs| format!(", some {:.1} \u{b5}s", costs.emulated.ns / 1e3));
         eprintln!(
-            "memprof: children are followed, so every process on this machine that calls these \
-             allocators pays a trap a call (--no-children avoids it)"
+            "memprof: {why}, so every process on this machine that calls these allocators pays a trap \
+             a call{}",
+            trap.unwrap_or_default()
         );
     }
     if targets

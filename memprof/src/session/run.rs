@@ -43,6 +43,10 @@ use crate::{
 
 /// Time between two looks at the targets' resident memory, and at whether they still live.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
+/// Where a look takes long, for there are many targets, one part in this many of the time is for looking.
+const LOOKING_SHARE: u32 = 50;
+/// Time between two words on how far detaching is.
+const DETACH_NEWS: Duration = Duration::from_secs(3);
 /// How long a launched command that got the same Ctrl-C has to end before the report is made.
 const GRACE: Duration = Duration::from_secs(2);
 /// Time between two looks at how far a cycle's command is.
@@ -81,6 +85,7 @@ pub(super) struct Run {
     start: Nanoseconds,
     started_at: SystemTime,
     resident: Resident,
+    next_look: Instant,
     timeline: Timeline,
     command: Option<Running>,
     command_status: Option<(Pid, ExitStatus)>,
@@ -119,6 +124,7 @@ impl Run {
             start,
             started_at: SystemTime::now(),
             resident: Resident::default(),
+            next_look: Instant::now(),
             timeline: Timeline::default(),
             command: None,
             command_status: None,
@@ -202,11 +208,14 @@ impl Run {
                 }
                 Some(notice) = notices.recv() => match notice {
                     // A process that is gone again needs no probes.
-                    Notice::Executed(pid) => {
+                    Notice::NewCode(pid) => {
                         let _ = self.tracer.look_at(pid);
                         let found = self.tracer.take_territory();
                         self.shared.lock().learn(found);
                     }
+                    Notice::Forked { parent, child } => self.tracer.inherit(parent, child),
+                    // Others will come.
+                    Notice::AllEnded if self.config.target.is_wide() => {}
                     Notice::AllEnded => match self.launch_again() {
                         Ok(true) => {}
                         Ok(false) => return Ended::NobodyLeft,
@@ -221,7 +230,7 @@ impl Run {
                         return Ended::CyclesDone;
                     }
                 }
-                _ = looks.tick() => {
+                _ = looks.tick(), if Instant::now() >= self.next_look => {
                     self.look();
                     if self.all_gone() {
                         return Ended::NobodyLeft;
@@ -270,7 +279,13 @@ fn detach(tracer: Tracer, quiet: bool) {
     if !quiet {
         eprintln!("memprof: detaching {probes} probes");
     }
-    side.detach();
+    let mut last_told = Instant::now();
+    side.detach(|left| {
+        if !quiet && last_told.elapsed() >= DETACH_NEWS {
+            last_told = Instant::now();
+            eprintln!("memprof: {left} probes to go");
+        }
+    });
 }
 
 /// An exit status as shells give it: a signal's number above 128.

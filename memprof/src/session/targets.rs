@@ -3,15 +3,15 @@
 use std::{collections::HashMap, path::Path, thread};
 
 use anyhow::{Result, anyhow};
-use memprof_common::counters::Counters;
+use memprof_common::{counters::Counters, settings::WideScope};
 
-use super::collector::State;
+use super::collector::{State, monotonic};
 use crate::{
     bad_input,
     config::{Destination, Events, TargetChoice, TraceConfig},
     identity::{Pid, SpaceId},
     probes::{
-        attach::{Found, Probed},
+        attach::{Coverage, Found, Probed},
         emulation::Emulation,
         inner_plans::InnerPlans,
         kernel_side::{Children, KernelSide, Loaded, Scope},
@@ -48,6 +48,10 @@ impl Targets {
                     .collect::<Result<_>>()?,
                 held: None,
             }),
+            TargetChoice::Wide(scope) => Ok(Self {
+                processes: scope.processes(),
+                held: None,
+            }),
             TargetChoice::Command { words, user } => {
                 let output = match config.output {
                     Destination::StandardOutput => ChildOutput::ToStandardError,
@@ -71,31 +75,78 @@ pub struct Tracer {
     side: KernelSide,
     probed: HashMap<Scope, Probed>,
     inner: InnerPlans,
-    children: Children,
+    whom: Whom,
     events: Events,
     /// Finds allocators' code, if mappings are followed.
     surveyor: Surveyor,
     /// What it has found that the collector does not know yet.
     found: Territory,
-    spaces: Vec<SpaceId>,
+    spaces: Vec<Option<SpaceId>>,
+    /// Processes that live, and whose mappings can't be read.
+    hidden: u64,
+}
+
+/// Who is followed, as far as probes are concerned.
+#[derive(Clone, Copy, Debug)]
+struct Whom {
+    children: Children,
+    /// Processes are found by what they are, and whatever they are, memprof goes on.
+    is_wide: bool,
+    /// Each has probes of its own, which nobody else pays for.
+    one_by_one: bool,
+}
+
+/// Processes that get probes of their own. Taking out a probe takes the kernel a tenth of a second, and
+/// an allocator has some twenty.
+const MOST_ONE_BY_ONE: usize = 8;
+
+impl Whom {
+    fn new(target: &TargetChoice, children: Children) -> Self {
+        let is_few = match target {
+            TargetChoice::Pids(pids) => pids.len() <= MOST_ONE_BY_ONE,
+            TargetChoice::Command { .. } => true,
+            TargetChoice::Wide(_) => false,
+        };
+        Self {
+            children,
+            is_wide: matches!(target, TargetChoice::Wide(_)),
+            one_by_one: is_few && children == Children::Ignored,
+        }
+    }
+
+    fn scope(self, pid: Pid) -> Scope {
+        if self.one_by_one {
+            Scope::Process(pid)
+        } else {
+            Scope::Everyone
+        }
+    }
 }
 
 impl Tracer {
-    /// Loads the kernel side; the gate is closed.
+    /// Loads the kernel side, for such a target; the gate is closed.
     ///
     /// # Errors
     /// If the kernel refuses.
     pub fn load(
-        children: Children,
-        events: Events,
+        target: &TargetChoice,
+        (children, events): (Children, Events),
         inner: InnerPlans,
     ) -> Result<(Self, Rings, UnwindMaps)> {
+        let wide = match target {
+            TargetChoice::Wide(scope) => {
+                let own = Pid(std::process::id());
+                scope.settings(own, children == Children::Followed)
+            }
+            _ => WideScope::default(),
+        };
         let offsets = kernel_offsets(Path::new(KERNEL_BTF))?;
         // The kernel verifies the programs meanwhile.
         let (loaded, emulation) = thread::scope(|scope| {
             let measuring = scope.spawn(Emulation::measure);
-            let loaded = cpus()
-                .and_then(|cpus| KernelSide::load(offsets, first_ring_bytes(cpus.len() as u32)));
+            let loaded = cpus().and_then(|cpus| {
+                KernelSide::load(offsets, first_ring_bytes(cpus.len() as u32), wide)
+            });
             (loaded, measuring.join())
         });
         let Loaded {
@@ -112,11 +163,12 @@ impl Tracer {
             side,
             probed: HashMap::new(),
             inner,
-            children,
+            whom: Whom::new(target, children),
             events,
             surveyor: Surveyor::default(),
             found: Territory::default(),
             spaces: Vec::new(),
+            hidden: 0,
         };
         Ok((tracer, rings, unwind))
     }
@@ -127,12 +179,15 @@ impl Tracer {
     /// Bad input if one of them has no allocator that memprof knows.
     pub fn follow(&mut self, targets: &Targets) -> Result<()> {
         self.spaces.clear();
+        if self.whom.is_wide {
+            return self.follow_those_that_live(targets);
+        }
         for facts in &targets.processes {
             self.spaces
-                .push(self.side.follow(facts.pid, self.children)?);
+                .push(self.side.follow(facts.pid, self.whom.children)?);
             let found = self.look_at(facts.pid).map_err(|error| {
                 if facts.is_alive() {
-                    error
+                    hidden(facts, &error)
                 } else {
                     bad_input!(
                         "process {} ended while it was being attached to",
@@ -148,6 +203,25 @@ impl Tracer {
             }
             if found.allocators == 0 {
                 return Err(no_allocator(facts, found));
+            }
+        }
+        Ok(())
+    }
+
+    /// Of many processes some end meanwhile, and some have nothing to probe.
+    fn follow_those_that_live(&mut self, targets: &Targets) -> Result<()> {
+        // Those that come later most likely have the C library that memprof has.
+        self.look_at(Pid(std::process::id()))?;
+        for facts in &targets.processes {
+            let space = self.side.follow(facts.pid, self.whom.children)?;
+            // Of one that had ended by then nobody tells.
+            let lives = facts.is_alive();
+            if !lives {
+                self.side.unfollow(facts.pid);
+            }
+            self.spaces.push(space.filter(|_| lives));
+            if lives && self.look_at(facts.pid).is_err() && facts.is_alive() {
+                self.hidden += 1;
             }
         }
         Ok(())
@@ -169,11 +243,13 @@ impl Tracer {
     /// may have become another program since it was first looked at.
     pub fn introduce(&mut self, targets: &mut Targets, state: &mut State) {
         state.learn(self.take_territory());
+        let now = monotonic();
         for (facts, space) in targets.processes.iter_mut().zip(&self.spaces) {
-            if let Some(now) = ProcessFacts::read(facts.pid) {
-                *facts = now;
+            let Some(space) = *space else { continue };
+            if let Some(present) = ProcessFacts::read(facts.pid) {
+                *facts = present;
             }
-            state.add(facts.clone(), *space);
+            state.add(facts.clone(), space, now);
         }
     }
 
@@ -194,12 +270,49 @@ impl Tracer {
         if !self.events.malloc {
             return Ok(Found::default());
         }
-        let scope = match self.children {
-            Children::Followed => Scope::Everyone,
-            Children::Ignored => Scope::Process(pid),
-        };
+        let scope = self.whom.scope(pid);
         let probed = self.probed.entry(scope).or_default();
         probed.look_at(&mut self.side, &mut self.inner, pid, scope)
+    }
+
+    /// A child has what its parent has.
+    pub fn inherit(&mut self, parent: Pid, child: Pid) {
+        let scope = self.whom.scope(parent);
+        if scope == self.whom.scope(child)
+            && let Some(probed) = self.probed.get_mut(&scope)
+        {
+            probed.inherit(parent, child);
+        }
+    }
+
+    /// What is probed in `pid`; `None` if it was not looked at.
+    pub fn probed_in(&self, pid: Pid) -> Option<impl Iterator<Item = &Coverage>> {
+        self.probed.get(&self.whom.scope(pid))?.of_process(pid)
+    }
+
+    /// What limits what is seen of the processes, in one sentence.
+    pub fn limit(&self) -> Option<String> {
+        let hidden = match self.hidden {
+            0 => return None,
+            1 => "1 process hides its mappings".to_owned(),
+            count => format!("{count} processes hide their mappings"),
+        };
+        Some(format!(
+            "{hidden} even from memprof: allocators that nobody else has are not probed there, and the \
+             stacks have no names"
+        ))
+    }
+
+    /// Why processes pay that are not followed, if they do.
+    pub fn why_others_pay(&self) -> Option<&'static str> {
+        if self.whom.one_by_one {
+            return None;
+        }
+        Some(match (self.whom.is_wide, self.whom.children) {
+            (true, _) => "processes are found as they come",
+            (false, Children::Followed) => "children are followed (--no-children avoids it)",
+            (false, Children::Ignored) => "there are too many to have probes of their own",
+        })
     }
 
     /// What is probed; several processes may have the same file.
@@ -224,6 +337,15 @@ impl Tracer {
     pub fn into_side(self) -> KernelSide {
         self.side
     }
+}
+
+fn hidden(facts: &ProcessFacts, error: &anyhow::Error) -> anyhow::Error {
+    bad_input!(
+        "process {} ({}) hides its mappings even from this user ({error}): run memprof as root, outside \
+         of containers, or trace another process",
+        facts.pid.0,
+        facts.comm.as_deref().unwrap_or("?").escape_debug()
+    )
 }
 
 fn no_allocator(facts: &ProcessFacts, found: Found) -> anyhow::Error {

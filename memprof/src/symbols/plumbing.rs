@@ -66,6 +66,8 @@ const WRAPPERS: &[&str] = &[
 const WRAPPER_PREFIXES: &[&str] = &[
     "g_malloc", "g_try_malloc", "g_realloc", "g_try_realloc", "g_aligned_alloc", "g_slice_",
     "g_strdup", "g_strndup", "g_strconcat", "g_memdup", "PyMem_", "_PyMem_", "_PyObject_GC_Alloc",
+    // Of Redis and Valkey.
+    "zmalloc", "zcalloc", "zrealloc", "zstrdup", "ztrymalloc", "ztrycalloc", "ztryrealloc",
 ];
 
 /// Words in the names of mimalloc's functions, after `mi_` or `_mi_`; the prefix alone is too
@@ -321,6 +323,9 @@ mod tests {
             "g_malloc_n",
             "g_slice_alloc",
             "g_strdup_printf",
+            "zmalloc_usable",
+            "zrealloc_usable",
+            "ztrymalloc",
             "strdup",
             "__strdup",
             "__GI___strdup",

@@ -9,5 +9,7 @@ pub mod mmap_events;
 pub mod perf_map_file;
 pub mod modules;
 pub mod process;
+pub mod cgroups;
+pub mod scope;
 pub mod memory_limit;
 pub mod launch;

@@ -3,12 +3,19 @@
 use std::{fs, io, path::PathBuf};
 
 use anyhow::{Error, Result};
+use nix::{
+    sys::time::TimeValLike as _,
+    time::{ClockId, clock_gettime},
+};
 use procfs::{
     ProcError,
     process::{Process as Proc, StatFlags, Status},
 };
 
-use crate::{bad_input, identity::Pid};
+use crate::{
+    bad_input,
+    identity::{Nanoseconds, Pid},
+};
 
 /// Who a process is. A pid alone is not an identity: it comes back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +44,33 @@ impl ProcessFacts {
             exe: process.exe().ok(),
             cmdline: process.cmdline().ok().filter(|words| !words.is_empty()),
         })
+    }
+
+    /// Reads what is known of the process that had the id `pid` at the time `at`, nanoseconds of
+    /// `CLOCK_MONOTONIC`; nothing but its id if it is gone, whoever has the id now.
+    pub fn read_of(pid: Pid, at: Nanoseconds) -> Self {
+        let now = Self::read(pid).filter(|facts| !facts.began_after(at));
+        now.unwrap_or(Self {
+            pid,
+            start_ticks: 0,
+            comm: None,
+            exe: None,
+            cmdline: None,
+        })
+    }
+
+    /// Whether it surely started after the time `at`, nanoseconds of `CLOCK_MONOTONIC`.
+    fn began_after(&self, at: Nanoseconds) -> bool {
+        // Starts are counted on the clock that goes on in a machine's sleep, in whole ticks.
+        let slept = match (
+            clock_gettime(ClockId::CLOCK_BOOTTIME),
+            clock_gettime(ClockId::CLOCK_MONOTONIC),
+        ) {
+            (Ok(boot), Ok(monotonic)) => (boot - monotonic).num_nanoseconds().max(0) as u64,
+            _ => return false,
+        };
+        let tick = 1_000_000_000 / procfs::ticks_per_second().max(1);
+        self.start_ticks.saturating_mul(tick) > at.saturating_add(slept + tick)
     }
 
     /// Whether the process still lives: same id, same start, not a zombie.
@@ -137,6 +171,16 @@ mod tests {
     fn memprof_does_not_trace_itself() {
         let error = require_traceable(Pid(std::process::id())).unwrap_err();
         assert!(error.to_string().contains("itself"));
+    }
+
+    #[test]
+    fn a_process_that_has_its_id_by_now_is_not_the_one_that_had_it() {
+        let pid = Pid(std::process::id());
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap();
+        let now = now.num_nanoseconds() as u64;
+        assert!(ProcessFacts::read_of(pid, now).comm.is_some());
+        let before = ProcessFacts::read_of(pid, 1);
+        assert_eq!((before.pid, before.comm), (pid, None));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use memprof::probes::offsets::{KERNEL_BTF, kernel_offsets};
 use memprof::target::modules::AddressSpaces;
 use memprof::unwind::loader::{LoaderStats, UnwindLoader};
 use memprof::unwind::mapped::{Code, choose};
+use memprof_common::settings::WideScope;
 
 use crate::harness::{Stage, plugin_library};
 
@@ -25,7 +26,8 @@ fn map(path: &Path) -> Mmap {
 fn load(files: &[&Path]) -> LoaderStats {
     let mapped: Vec<Mmap> = files.iter().map(|file| map(file)).collect();
     let offsets = kernel_offsets(Path::new(KERNEL_BTF)).expect("the kernel has BTF");
-    let loaded = KernelSide::load(offsets, 1 << 16).expect("root may load programs");
+    let loaded =
+        KernelSide::load(offsets, 1 << 16, WideScope::default()).expect("root may load programs");
     let mut loader = UnwindLoader::new(loaded.unwind);
     let mut spaces = AddressSpaces::default();
     let pid = Pid(std::process::id());

@@ -14,12 +14,15 @@ const FIELDS: &[&str] = &[
     "host.arch",
     "host.cpus",
     "target.kind",
+    "target.names[]",
+    "target.cgroups[]",
     "target.processes[].pid",
     "target.processes[].comm",
     "target.processes[].exe",
     "target.processes[].cmdline[]",
     "target.processes[].exit_status",
     "target.processes[].exit_signal",
+    "target.processes_met",
     "started_at",
     "duration_seconds",
     "events[]",
@@ -59,6 +62,8 @@ const FIELDS: &[&str] = &[
     "leak_detection.reasons[]",
     "top_allocators[].rank",
     "top_allocators[].pid",
+    "top_allocators[].processes",
+    "top_allocators[].group",
     "top_allocators[].stack_id",
     "top_allocators[].kind",
     "top_allocators[].mapping",
@@ -96,6 +101,9 @@ const FIELDS: &[&str] = &[
     "top_allocators[].stack[].unknown",
     "processes[].pid",
     "processes[].comm",
+    "processes[].cgroup",
+    "processes[].container",
+    "processes[].ended",
     "processes[].allocated_bytes",
     "processes[].allocated_count",
     "processes[].freed_bytes",
@@ -103,6 +111,29 @@ const FIELDS: &[&str] = &[
     "processes[].outstanding_bytes",
     "processes[].outstanding_count",
     "processes[].rss_bytes",
+    "processes[].pss_bytes",
+    "processes[].verdict",
+    "processes[].confidence",
+    "processes[].rate_bytes_per_second",
+    "processes[].rate_ci95_bytes_per_second[]",
+    "processes[].coverage[].module",
+    "processes[].coverage[].allocator",
+    "group_by",
+    "groups[].name",
+    "groups[].container",
+    "groups[].processes",
+    "groups[].living",
+    "groups[].allocated_bytes",
+    "groups[].allocated_count",
+    "groups[].freed_bytes",
+    "groups[].freed_count",
+    "groups[].outstanding_bytes",
+    "groups[].outstanding_count",
+    "groups[].rss_bytes",
+    "groups[].pss_bytes",
+    "groups[].verdict",
+    "groups[].confidence",
+    "groups[].rate_bytes_per_second",
     "marks[].at_seconds",
     "marks[].label",
     "windows[].from",
@@ -149,6 +180,7 @@ const FIELDS: &[&str] = &[
     "quality.unknown_frees",
     "quality.unknown_unmaps",
     "quality.abandoned_calls",
+    "quality.unlisted_processes",
     "quality.superseded",
     "quality.stacks.total",
     "quality.stacks.by_tables",
@@ -203,7 +235,7 @@ fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
 
 /// A report in which no list is empty.
 fn full_report() -> Report {
-    let mut report = sample::troubled();
+    let mut report = sample::grouped();
     report.quality.coverage.reverse();
     report.cycles = sample::cycled().cycles;
     report
@@ -241,6 +273,7 @@ fn a_report_reads_back_as_it_was() {
         sample::earlier(),
         sample::troubled(),
         sample::cycled(),
+        sample::grouped(),
     ] {
         let written = export("json", plain(80), &[], &report);
         let read: Report = serde_json::from_str(&written).unwrap();

@@ -40,6 +40,8 @@ fn allocator(rank: u32, bytes: u64, count: u64, guilty: usize, stack: Vec<Frame>
     TopAllocator {
         rank,
         pid: 1234,
+        processes: 1,
+        group: None,
         stack_id: HexStackId(0x9f1c_0000_0000_0000 + u64::from(rank)),
         kind: AllocatorKind::Malloc,
         mapping: None,
@@ -159,6 +161,9 @@ pub(crate) fn report() -> Report {
         },
         target: Target {
             kind: TargetKind::Pid,
+            names: Vec::new(),
+            cgroups: Vec::new(),
+            processes_met: Some(1),
             processes: vec![Process {
                 pid: 1234,
                 comm: Some("server".to_owned()),
@@ -195,6 +200,8 @@ pub(crate) fn report() -> Report {
         leak_detection: LeakDetection::not_judged("this version does not judge growth"),
         top_allocators: vec![order_book(), deep_cache(), plugin()],
         processes: Vec::new(),
+        group_by: GroupBy::Process,
+        groups: Vec::new(),
         marks: Vec::new(),
         windows: Vec::new(),
         cycles: None,
@@ -272,6 +279,58 @@ pub(crate) fn mapped() -> Report {
     report
 }
 
+/// Processes of a machine, by their cgroups.
+pub(crate) fn grouped() -> Report {
+    let mut report = troubled();
+    report.target.kind = TargetKind::Cgroup;
+    report.target.names = vec!["server".to_owned(), "worker".to_owned()];
+    report.target.cgroups = vec!["/docker".to_owned()];
+    report.target.processes_met = Some(1_317);
+    report.group_by = GroupBy::Cgroup;
+    let container = format!("/docker/{}", "1f2e3d4c5b6a7988".repeat(4));
+    for process in &mut report.processes {
+        process.cgroup = Some(container.clone());
+        process.container = Some("docker:1f2e3d4c5b6a".to_owned());
+    }
+    let server = &mut report.processes[1];
+    server.pss_bytes = Some(24_000_000);
+    server.verdict = Some(Verdict::Leak);
+    server.confidence = Some(0.52);
+    server.rate_bytes_per_second = Some(15_360.0);
+    server.rate_ci95_bytes_per_second = Some([15_000.0, 15_700.0]);
+    server.coverage = Some(vec![ProcessCoverage {
+        module: LIBC.to_owned(),
+        allocator: "glibc".to_owned(),
+    }]);
+    report.processes.swap(0, 1);
+    report.groups = vec![
+        Group {
+            name: Some(container.clone()),
+            container: Some("docker:1f2e3d4c5b6a".to_owned()),
+            processes: 1_312,
+            living: 2,
+            outstanding_bytes: 12_000_000,
+            outstanding_count: 12_900,
+            rss_bytes: Some(30_000_000),
+            pss_bytes: Some(24_000_000),
+            verdict: Some(Verdict::Leak),
+            confidence: Some(0.52),
+            rate_bytes_per_second: Some(15_360.0),
+            ..Group::default()
+        },
+        Group {
+            processes: 5,
+            outstanding_bytes: 1_002_458,
+            outstanding_count: 121,
+            ..Group::default()
+        },
+    ];
+    let first = &mut report.top_allocators[0];
+    first.processes = 1_312;
+    first.group = Some(container);
+    report
+}
+
 /// A run of several processes in which much went wrong.
 pub(crate) fn troubled() -> Report {
     let mut report = report();
@@ -297,9 +356,12 @@ pub(crate) fn troubled() -> Report {
             pid: 1250,
             outstanding_bytes: 11_324_736,
             outstanding_count: 10_819,
+            ended: true,
+            coverage: Some(Vec::new()),
             ..ProcessTotals::default()
         },
     ];
+    report.processes.reverse();
     report.summary.inherited_bytes = 1_048_576;
     report.summary.inherited_count = 900;
     report.summary.discarded_bytes = 4096;

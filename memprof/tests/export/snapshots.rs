@@ -37,6 +37,14 @@ fn text_of_a_troubled_run() {
 }
 
 #[test]
+fn text_of_groups() {
+    let text = export("text", plain(100), &[], &sample::grouped());
+    let (head, rest) = text.split_once("Top allocators").unwrap();
+    let first: Vec<&str> = rest.lines().take(4).collect();
+    assert_snapshot!(format!("{head}Top allocators{}", first.join("\n")));
+}
+
+#[test]
 fn text_of_cycles() {
     let text = export("text", plain(80), &[], &sample::cycled());
     let (_, cycles) = text.split_once("Left per cycle").unwrap();

@@ -99,7 +99,10 @@ fn holding_facts(
     before: Option<&Before>,
 ) -> Vec<String> {
     let mut facts = Vec::new();
-    if report.target.processes.len() > 1 {
+    if allocator.processes > 1 || allocator.group.is_some() {
+        let group = allocator.group.iter().cloned();
+        facts.extend(group.chain([plural_processes(allocator.processes)]));
+    } else if report.target.processes.len() > 1 {
         facts.push(match report.target.comm_of(allocator.pid) {
             Some(comm) => format!("{comm} (pid {})", allocator.pid),
             None => format!("pid {}", allocator.pid),
@@ -145,6 +148,13 @@ fn holding_facts(
         });
     }
     facts
+}
+
+fn plural_processes(count: u64) -> String {
+    match count {
+        1 => "1 process".to_owned(),
+        _ => format!("{} processes", format_count(count)),
+    }
 }
 
 /// What went through the stack.

@@ -5,7 +5,7 @@ use std::io;
 use super::fit::{comma_separated, words};
 use super::labelled;
 use super::page::{Page, Paint};
-use crate::report::{EventKind, Process, Report};
+use crate::report::{EventKind, Process, Report, Target, TargetKind};
 use crate::units::{format_count, format_seconds};
 
 /// Processes that are listed one by one.
@@ -25,13 +25,21 @@ pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         ),
     ])?;
     page.blank()?;
-    let processes = &report.target.processes;
+    let processes = match report.target.kind {
+        TargetKind::Pid | TargetKind::Command => &report.target.processes[..],
+        TargetKind::Comm | TargetKind::Cgroup | TargetKind::All => {
+            labelled(page, "target", &words(&scope(&report.target)))?;
+            &[]
+        }
+    };
     for (index, process) in processes.iter().take(LISTED_PROCESSES).enumerate() {
         let label = if index == 0 { "target" } else { "" };
         labelled(page, label, &words(&describe(process)))?;
     }
     if processes.len() > LISTED_PROCESSES {
-        let more = format_count((processes.len() - LISTED_PROCESSES) as u64);
+        let met = report.target.processes_met.unwrap_or(0);
+        let met = met.max(processes.len() as u64);
+        let more = format_count(met - LISTED_PROCESSES as u64);
         labelled(page, "", &words(&format!("and {more} more processes")))?;
     }
     labelled(
@@ -47,6 +55,27 @@ pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         .iter()
         .map(|kind| event_name(*kind).to_owned());
     labelled(page, "events", &comma_separated(events.collect()))
+}
+
+/// `every process of this machine: 37 processes`
+fn scope(target: &Target) -> String {
+    let of_cgroups = match &target.cgroups[..] {
+        [] => String::new(),
+        paths => format!(" in {}", paths.join(" or ")),
+    };
+    let which = match (&target.names[..], &of_cgroups[..]) {
+        ([], "") => "every process of this machine".to_owned(),
+        ([], of_cgroups) => format!("every process{of_cgroups}"),
+        (names, of_cgroups) => format!("every {}{of_cgroups}", names.join(" or ")),
+    };
+    let met = target
+        .processes_met
+        .unwrap_or(target.processes.len() as u64);
+    match met {
+        0 => format!("{which}: none was met"),
+        1 => format!("{which}: 1 process"),
+        _ => format!("{which}: {} processes", format_count(met)),
+    }
 }
 
 fn event_name(kind: EventKind) -> &'static str {

@@ -12,6 +12,7 @@ mod history;
 mod interval;
 mod name;
 mod page;
+mod processes;
 mod sections;
 mod stack;
 mod summary;
@@ -70,7 +71,7 @@ impl Exporter for Text {
         page.blank()?;
         summary::write(&mut page, report)?;
         page.blank()?;
-        sections::write_processes(&mut page, report)?;
+        processes::write(&mut page, report)?;
         write_allocators(
             &mut page,
             report,

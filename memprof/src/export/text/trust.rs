@@ -138,6 +138,17 @@ fn limits(quality: &Quality) -> Vec<(&'static str, String)> {
         ),
     );
     limit(
+        "unlisted",
+        quality.unlisted_processes,
+        format!(
+            "{} that ended are in the totals only",
+            match quality.unlisted_processes {
+                1 => "1 process".to_owned(),
+                count => format!("{} processes", format_count(count)),
+            }
+        ),
+    );
+    limit(
         "reconciled",
         quality.superseded,
         format!(

@@ -1,13 +1,15 @@
 //! What is looked at while a trace runs: the targets' memory, their limits, what tracing takes from them,
 //! and whether they still live.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use memprof_common::counters::Counter;
 
 use super::{
     super::{collector::monotonic, restraint},
-    Ended, GRACE, Run,
+    Ended, GRACE, LOOKING_SHARE, Run,
 };
 use crate::{
     identity::{Pid, seconds_since},
@@ -24,11 +26,13 @@ impl Run {
         self.learn();
         let (living, perf_maps): (Vec<Pid>, _) = {
             let mut state = self.shared.lock();
-            let living = state.processes.iter().filter(|process| !process.ended);
+            let living = state.processes.living();
             let living = living.map(|process| process.facts.pid).collect();
             (living, state.code.take_new_perf_maps())
         };
+        let begun = Instant::now();
         self.resident.look(living.iter().copied());
+        self.next_look = begun + begun.elapsed() * LOOKING_SHARE;
         let resident = self.resident.last.filter(|_| !living.is_empty());
         self.shared.lock().pipeline.hold(monotonic(), resident);
         if let Some(gate) = &mut self.gate {
@@ -115,12 +119,10 @@ impl Run {
             .tracer
             .counters()
             .is_ok_and(|counters| counters[Counter::LostProcess as usize] > 0);
-        lost && {
+        lost && !self.config.target.is_wide() && {
             let state = self.shared.lock();
-            state
-                .processes
-                .iter()
-                .all(|process| process.ended || !process.facts.is_alive())
+            let mut living = state.processes.living();
+            living.all(|process| !process.facts.is_alive())
         }
     }
 }

@@ -8,6 +8,7 @@ use memprof_common::counters::{Counter, Counters};
 use super::{
     super::{
         assemble::{self, Choice, Extract, ShownSite},
+        by_process,
         collector::monotonic,
         left_report,
     },
@@ -37,7 +38,7 @@ impl Run {
             && !(self.config.quiet && self.config.format == Format::default());
         let leaks_now = !wanted && self.has_begun_to_leak().map_err(io::Error::other)?;
         if leaks_now {
-            let report = self.report(true).map_err(io::Error::other)?;
+            let report = self.report(true, false).map_err(io::Error::other)?;
             self.alert(&report);
             return Ok(());
         }
@@ -51,7 +52,7 @@ impl Run {
             return Ok(());
         }
         let windows = self.config.format.is_whole_by_line();
-        let report = self.report(windows).map_err(io::Error::other)?;
+        let report = self.report(windows, false).map_err(io::Error::other)?;
         self.alert_if_new(&report);
         let exporter = &mut self.exporter;
         self.output.write(|out| exporter.interval(&report, out))
@@ -71,7 +72,7 @@ impl Run {
             }
             _ => {}
         }
-        let mut report = self.report(true)?;
+        let mut report = self.report(true, true)?;
         if let Some(gate) = &self.gate {
             let peak = self.shared.lock().pipeline.judged_peak_bytes();
             report.check = Some(gate.decide(&report, peak, monotonic()));
@@ -122,8 +123,9 @@ impl Run {
         }
     }
 
-    /// Everything so far, as a report; what was left between marks only on demand.
-    pub(super) fn report(&mut self, windows: bool) -> Result<Report> {
+    /// Everything so far, as a report; what was left between marks, and the processes' shares of resident
+    /// memory, only on demand.
+    pub(super) fn report(&mut self, windows: bool, shares: bool) -> Result<Report> {
         let counters = self.tracer.counters()?;
         let top = if self.config.format.wants_every_stack() {
             usize::MAX
@@ -137,6 +139,7 @@ impl Run {
             let choice = Choice {
                 filter: &self.config.filter,
                 sort: self.config.sort,
+                group_by: self.config.group_by,
                 top,
                 windows,
                 cycles: self.cycles.as_ref(),
@@ -170,17 +173,25 @@ impl Run {
             quality.overhead.estimated_target_seconds_error = Some(taken.error_seconds);
         }
         self.restraint.describe(&mut quality);
+        let mut by_process = std::mem::take(&mut extract.by_process);
+        by_process::complete(&mut by_process, &self.tracer);
+        if self.restraint.has_withdrawn() {
+            by_process::forget_verdicts(&mut by_process);
+        }
+        if shares {
+            by_process::read_shares(&mut by_process);
+        }
         weigh_self(&mut quality.overhead);
         Ok(Report {
             schema: Schema::V1,
             memprof: Memprof::this(),
             host: self.host.clone(),
             target: Target {
-                kind: match self.config.target {
-                    TargetChoice::Pids(_) => TargetKind::Pid,
-                    TargetChoice::Command { .. } => TargetKind::Command,
-                },
+                names: names_of(&self.config.target),
+                cgroups: cgroups_of(&self.config.target),
+                kind: target_kind(&self.config.target),
                 processes: self.processes(&extract),
+                processes_met: Some(extract.processes_met),
             },
             started_at: timestamp(self.started_at),
             duration_seconds: elapsed,
@@ -193,7 +204,9 @@ impl Run {
             },
             leak_detection: self.leak_detection(&extract),
             top_allocators,
-            processes: extract.by_process,
+            group_by: self.config.group_by,
+            groups: by_process::groups(&by_process, self.config.group_by),
+            processes: by_process.into_iter().map(|row| row.totals).collect(),
             marks: left_report::marks(&self.shared.lock().marks, self.start),
             windows: between_marks,
             cycles: by_cycle,
@@ -253,6 +266,7 @@ impl Run {
                 "what following mappings costs at each system call is not in the cost".to_owned(),
             );
         }
+        notes.extend(self.tracer.limit());
         for coverage in self.tracer.probed().flat_map(|probed| probed.coverage()) {
             for refusal in &coverage.refusals {
                 notes.push(format!("not probed in {}: {refusal}", coverage.module));
@@ -289,5 +303,31 @@ impl Run {
             );
         }
         LeakDetection::judged(&extract.whole, self.limit.map(|limit| limit.bytes))
+    }
+}
+
+fn names_of(target: &TargetChoice) -> Vec<String> {
+    let TargetChoice::Wide(scope) = target else {
+        return Vec::new();
+    };
+    let names = scope.names.iter().map(|name| name.as_str().to_owned());
+    names.collect()
+}
+
+fn cgroups_of(target: &TargetChoice) -> Vec<String> {
+    let TargetChoice::Wide(scope) = target else {
+        return Vec::new();
+    };
+    let paths = scope.cgroups.iter().map(|cgroup| cgroup.path.clone());
+    paths.collect()
+}
+
+fn target_kind(target: &TargetChoice) -> TargetKind {
+    match target {
+        TargetChoice::Pids(_) => TargetKind::Pid,
+        TargetChoice::Command { .. } => TargetKind::Command,
+        TargetChoice::Wide(scope) if !scope.cgroups.is_empty() => TargetKind::Cgroup,
+        TargetChoice::Wide(scope) if !scope.names.is_empty() => TargetKind::Comm,
+        TargetChoice::Wide(_) => TargetKind::All,
     }
 }

@@ -41,6 +41,7 @@ pub(crate) fn program(name: &str) -> PathBuf {
             name,
             &["-fno-asynchronous-unwind-tables", "-fomit-frame-pointer"],
         ),
+        "holder_static" => build("holder", name, &["-static"]),
         "execs" => build(name, name, &[NO_FRAME_POINTERS]),
         _ => build(name, name, &[]),
     }

@@ -61,6 +61,12 @@ impl Process {
         }
     }
 
+    /// Writes a line to a program that does as it is told.
+    pub(crate) fn tell(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("it has an input");
+        writeln!(input, "{line}").unwrap_or_else(|error| panic!("{} is deaf: {error}", self.name));
+    }
+
     /// Sends a signal to this process alone.
     pub(crate) fn signal(&self, signal: Signal) {
         kill(self.nix_pid(), signal)

@@ -64,6 +64,25 @@ impl Trace {
         Self::start(stage, &mut command)
     }
 
+    /// Follows the processes of a scope; waits until that has begun.
+    pub(crate) fn of_scope(stage: &Stage, scope: &[&str]) -> Self {
+        // Many processes have many call paths.
+        let mut command = Self::command_with_top(stage, 100_000);
+        command.args(scope).stdin(Stdio::null());
+        let mut trace = Self::start(stage, &mut command);
+        wait_until("memprof follows the scope", PATIENCE, || {
+            assert!(trace.process.is_running(), "{}", trace.process.stderr());
+            trace.process.stderr().contains("processes are found")
+        });
+        trace
+    }
+
+    /// Tells memprof to end, and reads its report.
+    pub(crate) fn stop(&mut self) -> Report {
+        self.process.signal(nix::sys::signal::Signal::SIGINT);
+        self.finish()
+    }
+
     fn command(stage: &Stage) -> Command {
         Self::command_with_top(stage, 3000)
     }
