@@ -25,10 +25,14 @@ pub enum Counter {
     UnreadableResults = 8,
     /// Copies of stacks that were due and not made: over their rate, or no room in their ring.
     RefusedStackCopies = 9,
+    /// Mappings whose record found the ring full, or of threads past the table's limit.
+    LostMap = 10,
+    /// Ends of mappings whose record found the ring full, or of such threads.
+    LostUnmap = 11,
 }
 
 /// How many counters there are.
-pub const COUNTERS: usize = 10;
+pub const COUNTERS: usize = 12;
 
 /// The counters of one CPU, or their sum.
 pub type Counters = [u64; COUNTERS];

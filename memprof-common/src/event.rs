@@ -11,12 +11,19 @@
 //! | `FREE`          |    24 | kind, time    | address:57                | space:24    |                       |
 //! | `RESIZE_FREE`   |    24 | kind, time    | address:57                | space:24    |                       |
 //! | `RESIZE_FAILED` |    24 | kind, time    | address:57                | space:24    |                       |
+//! | `MAP`           |    40 | kind, time    | address:57, length high:7 | stack id    | space:24, length low:40, then flags:32, protection:8, inner:1, heap:1 |
+//! | `UNMAP`         |    32 | kind, time    | address:57, length high:7 | 0           | space:24, length low:40 |
+//! | `UNMAP_FAILED`  |    32 | kind, time    | address:57, length high:7 | 0           | space:24, length low:40 |
+//! | `REMAP`         |    48 | kind, time    | new address:57, length high:7 | stack id | space:24, new length low:40, then old address:57, length high:7, then copies:1, inner:1, 22 bits of 0, old length low:40 |
 //! | `STACK`         | 32+8n | kind, time    | space:24, end:8, frames:8, by frame pointer:1 | stack id | 0, then n pcs         |
 //! | `FORK`          |    32 | kind, time    | parent pid:32, child:32   | parent space| child space           |
 //! | `EXEC`          |    32 | kind, time    | pid:32                    | old space   | new space             |
 //! | `EXIT`          |    32 | kind, time    | pid:32                    | space       | 0                     |
 //! | `APPEAR`        |    32 | kind, time    | pid:32                    | space       | 0                     |
 //! | `STACK_COPY`    | 16512 | kind, time    | space:24, pages:8, frames:8, interrupted:1 | stack id | first page's address, then 12 registers, then 4 pages |
+//!
+//! A mapping is told as of the exit of its system call, the end of one as of its entry: see
+//! [`Kind::Unmap`]. Lengths are whole pages, but for those of the heap that `brk` moves.
 //!
 //! The registers of a `STACK_COPY` are [`CopiedRegisters`]; of its 4 pages of stack, `pages` could
 //! be read and hold something.
@@ -37,6 +44,13 @@ pub enum Kind {
     ResizeFree = 3,
     /// That `realloc` failed: its old block is as it was.
     ResizeFailed = 4,
+    /// A range of memory was mapped, in place of what was there; sent at the system call's exit.
+    Map = 5,
+    /// A range is unmapped (or moved: `Remap` follows), sent at the system call's entry: on record
+    /// before its addresses can be used again.
+    Unmap = 6,
+    /// That system call failed: what was mapped there is as it was.
+    UnmapFailed = 7,
     /// The program counters of a stack id, sent once when the id is new.
     Stack = 8,
     /// A followed process has a new child; equal spaces: the child shares its parent's memory.
@@ -49,6 +63,9 @@ pub enum Kind {
     StackCopy = 12,
     /// A process that is in the scope and was not followed yet is from now on.
     Appear = 13,
+    /// What the latest `Unmap` took away is mapped again, elsewhere or in another length; or it was
+    /// copied, and no `Unmap` came before.
+    Remap = 14,
 }
 
 impl Kind {
@@ -60,12 +77,16 @@ impl Kind {
             2 => Self::Free,
             3 => Self::ResizeFree,
             4 => Self::ResizeFailed,
+            5 => Self::Map,
+            6 => Self::Unmap,
+            7 => Self::UnmapFailed,
             8 => Self::Stack,
             9 => Self::Fork,
             10 => Self::Exec,
             11 => Self::Exit,
             12 => Self::StackCopy,
             13 => Self::Appear,
+            14 => Self::Remap,
             _ => return None,
         })
     }
@@ -91,6 +112,12 @@ pub const STACK_HEADER_WORDS: usize = 4;
 pub type AllocWords = [u64; 4];
 /// The record of a free, of a resize's old block, or of a failed resize.
 pub type FreeWords = [u64; 3];
+/// A mapping's record.
+pub type MapWords = [u64; 5];
+/// The record of a mapping's end, or that it did not end.
+pub type UnmapWords = [u64; 4];
+/// The record of a mapping that was moved, resized or copied.
+pub type RemapWords = [u64; 6];
 /// The record of a fork, exec, exit or appearance, and the head of a stack record.
 pub type RareWords = [u64; 4];
 
@@ -162,6 +189,137 @@ pub const fn pack_free(kind: Kind, time_ns: u64, space: u32, address: u64) -> Fr
         address & ADDRESS_MASK,
         space as u64 & SPACE_MASK,
     ]
+}
+
+/// A word of an address and the high bits of a length below 2^47.
+#[inline(always)]
+const fn place(address: u64, length: u64) -> u64 {
+    (address & ADDRESS_MASK) | ((length >> SIZE_LOW_BITS) << ADDRESS_BITS)
+}
+
+/// A length, of its high bits in one word and its low bits in another.
+#[inline(always)]
+const fn length(high: u64, low: u64) -> u64 {
+    (low >> SPACE_BITS) | ((high >> ADDRESS_BITS) << SIZE_LOW_BITS)
+}
+
+/// How a range was mapped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MapRequest {
+    /// `MAP_*`, as the program gave them; 0 for the heap.
+    pub flags: u32,
+    /// `PROT_*`.
+    pub protection: u8,
+    /// Whether an allocator function is known to be under way.
+    pub inner: bool,
+    /// Whether `brk` moved the heap's end up.
+    pub heap: bool,
+}
+
+/// Packs a mapping. `length` must be below 2^47, `space` below 2^24.
+#[inline(always)]
+pub const fn pack_map(
+    time_ns: u64,
+    space: u32,
+    address: u64,
+    length: u64,
+    stack_id: u64,
+    request: MapRequest,
+) -> MapWords {
+    [
+        head(Kind::Map, time_ns),
+        place(address, length),
+        stack_id,
+        (space as u64 & SPACE_MASK) | (length << SPACE_BITS),
+        request.flags as u64
+            | ((request.protection as u64) << 32)
+            | ((request.inner as u64) << 40)
+            | ((request.heap as u64) << 41),
+    ]
+}
+
+/// The length in words 1 and 3 of a `MAP`, `UNMAP`, `UNMAP_FAILED` or `REMAP` record, bytes.
+#[inline(always)]
+pub const fn map_length(word1: u64, word3: u64) -> u64 {
+    length(word1, word3)
+}
+
+/// How a range was mapped, from word 4 of a `MAP` record.
+#[inline(always)]
+pub const fn map_request(word4: u64) -> MapRequest {
+    MapRequest {
+        flags: word4 as u32,
+        protection: (word4 >> 32) as u8,
+        inner: (word4 >> 40) & 1 != 0,
+        heap: (word4 >> 41) & 1 != 0,
+    }
+}
+
+/// Packs the end of a mapping, or that it did not end.
+#[inline(always)]
+pub const fn pack_unmap(
+    kind: Kind,
+    time_ns: u64,
+    space: u32,
+    address: u64,
+    length: u64,
+) -> UnmapWords {
+    [
+        head(kind, time_ns),
+        place(address, length),
+        0,
+        (space as u64 & SPACE_MASK) | (length << SPACE_BITS),
+    ]
+}
+
+/// A range that takes the place of another, or is a copy of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remapping {
+    /// Where the old range starts.
+    pub old_address: u64,
+    /// Its bytes; 0 if the old range stays as it is and its length does not matter.
+    pub old_length: u64,
+    /// Where the new range starts.
+    pub address: u64,
+    /// Its bytes.
+    pub length: u64,
+    /// The old range stays mapped.
+    pub copies: bool,
+    /// Whether an allocator function is known to be under way.
+    pub inner: bool,
+}
+
+/// Packs a remapping, with the bounds of [`pack_map`].
+#[inline(always)]
+pub const fn pack_remap(
+    time_ns: u64,
+    space: u32,
+    stack_id: u64,
+    remapping: &Remapping,
+) -> RemapWords {
+    [
+        head(Kind::Remap, time_ns),
+        place(remapping.address, remapping.length),
+        stack_id,
+        (space as u64 & SPACE_MASK) | (remapping.length << SPACE_BITS),
+        place(remapping.old_address, remapping.old_length),
+        (remapping.copies as u64)
+            | ((remapping.inner as u64) << 1)
+            | (remapping.old_length << SPACE_BITS),
+    ]
+}
+
+/// What a `REMAP` record says.
+#[inline(always)]
+pub const fn remapping(words: &RemapWords) -> Remapping {
+    Remapping {
+        old_address: address(words[4]),
+        old_length: length(words[4], words[5]),
+        address: address(words[1]),
+        length: length(words[1], words[3]),
+        copies: words[5] & 1 != 0,
+        inner: words[5] & 2 != 0,
+    }
 }
 
 /// How the walk of a stack ended.
@@ -327,6 +485,43 @@ mod tests {
             assert_eq!(alloc_size(&words), size);
             assert_eq!(words[2], u64::MAX);
             assert_eq!(space(words[3]), 0xff_ffff);
+        }
+    }
+
+    #[test]
+    fn mappings_come_back_as_they_were_packed() {
+        let largest = (1 << SIZE_BITS) - 1;
+        let request = MapRequest {
+            flags: 0x2_0022,
+            protection: 7,
+            inner: true,
+            heap: false,
+        };
+        for size in [0, 4096, 1 << 40, largest] {
+            let words = pack_map(5, 0xff_ffff, ADDRESS_MASK, size, u64::MAX, request);
+            assert_eq!(Kind::of(words[0]), Some(Kind::Map));
+            assert_eq!(address(words[1]), ADDRESS_MASK);
+            assert_eq!(map_length(words[1], words[3]), size);
+            assert_eq!((words[2], space(words[3])), (u64::MAX, 0xff_ffff));
+            assert_eq!(map_request(words[4]), request);
+            for kind in [Kind::Unmap, Kind::UnmapFailed] {
+                let words = pack_unmap(kind, 5, 3, 0x7fff_ffff_f000, size);
+                assert_eq!(Kind::of(words[0]), Some(kind));
+                assert_eq!(address(words[1]), 0x7fff_ffff_f000);
+                assert_eq!(map_length(words[1], words[3]), size);
+            }
+            let moved = Remapping {
+                old_address: 0x1000,
+                old_length: size,
+                address: 0x7fff_ffff_f000,
+                length: largest - size,
+                copies: size == 0,
+                inner: size > 0,
+            };
+            let words = pack_remap(9, 3, 77, &moved);
+            assert_eq!(Kind::of(words[0]), Some(Kind::Remap));
+            assert_eq!((time_ns(words[0]), words[2], space(words[3])), (9, 77, 3));
+            assert_eq!(remapping(&words), moved);
         }
     }
 

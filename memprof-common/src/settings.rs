@@ -10,6 +10,8 @@ pub struct KernelOffsets {
     pub task_utask: u32,
     /// `task_struct.mm`.
     pub task_mm: u32,
+    /// `mm_struct.brk`, where the heap ends.
+    pub mm_brk: u32,
     /// `task_struct.tgid`.
     pub task_tgid: u32,
     /// `task_struct.thread.fsbase`, the thread pointer.

@@ -9,6 +9,7 @@ static OFFSETS: KernelOffsets = KernelOffsets {
     known: 0,
     task_utask: 0,
     task_mm: 0,
+    mm_brk: 0,
     task_tgid: 0,
     task_thread_pointer: 0,
     task_leader: 0,
@@ -55,6 +56,14 @@ pub fn process_of(task: u64) -> Option<u32> {
 #[inline(always)]
 pub fn memory_of(task: u64) -> Option<u64> {
     word(task + offset!(task_mm))
+}
+
+/// Where the heap of the current process ends, which `brk` moves.
+#[inline(always)]
+pub fn heap_end() -> Option<u64> {
+    // SAFETY: no arguments; returns the current task's address.
+    let task = unsafe { bpf_get_current_task() };
+    word(memory_of(task)? + offset!(mm_brk))
 }
 
 /// The current thread's pointer to itself (`fs` on x86-64): where it was when the kernel was told

@@ -20,6 +20,7 @@ mod rules;
 mod sample;
 mod scope;
 mod stack;
+mod syscalls;
 mod threads;
 mod trail;
 mod unwind;

@@ -17,6 +17,7 @@ use crate::{
     emit::count,
     kernel::{hijacked_return_address, may_be_trampoline},
     registers::{Entry, RETURN_SLOT, Registers},
+    syscalls::SystemCall,
     trail::Trail,
     unwind::{Code, Walk},
     window::{self, Window},
@@ -85,6 +86,7 @@ pub struct Thread {
     pub walk: Walk,
     pub trail: Trail,
     pub window: Window,
+    pub system_call: SystemCall,
     /// The stack record that the walk of a stack fills: its head, then program counters.
     pub record: [u64; STACK_HEADER_WORDS + MAX_FRAMES],
 }
@@ -126,6 +128,14 @@ pub fn is_nested(thread: *mut Thread, stack: u64) -> bool {
     unsafe { (*pending).return_slot = 0 };
     count(Counter::ExpiredCalls);
     false
+}
+
+/// Whether what runs at `stack` is the doing of the thread's pending call. Changes nothing.
+#[inline(always)]
+pub fn is_inside_call(thread: *mut Thread, stack: u64) -> bool {
+    // SAFETY: `thread` points at this thread's map value.
+    let slot = unsafe { (*thread).pending.return_slot };
+    slot != 0 && stack <= slot && holds_trampoline(slot)
 }
 
 /// A call at the same stack pointer as the pending one is a tail call if the slot is still

@@ -20,6 +20,7 @@ use crate::{
     registers::{CallerRegisters, Entry, Inner, Registers},
     sample::takes,
     stack::stack_id,
+    unwind::Innermost,
     window,
 };
 
@@ -274,7 +275,13 @@ fn send_block(caller: Caller, block: Block, function: u64, returns_to: &impl Cal
         size,
         time,
     } = block;
-    let stack = stack_id(caller.thread, caller.space, function, returns_to, time);
+    let stack = stack_id(
+        caller.thread,
+        caller.space,
+        Innermost::Function(function),
+        returns_to,
+        time,
+    );
     send(
         pack_alloc(time, caller.space, address, size, stack),
         Counter::LostAlloc,

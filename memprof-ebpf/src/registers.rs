@@ -5,7 +5,7 @@ use core::arch::asm;
 
 use aya_ebpf::{
     bindings::pt_regs,
-    helpers::{bpf_get_attach_cookie, bpf_probe_read_user},
+    helpers::{bpf_get_attach_cookie, bpf_probe_read_kernel, bpf_probe_read_user},
     programs::ProbeContext,
 };
 use memprof_common::placement::{self, Preserved};
@@ -63,6 +63,87 @@ impl CallerRegisters for *const pt_regs {
             regs.rip, regs.rsp, regs.rbp, regs.rbx, regs.r12, regs.r13, regs.r14, regs.r15,
         ]
     }
+}
+
+/// A thread in a system call: its registers as the kernel saved them, at an address of the kernel's.
+#[derive(Clone, Copy)]
+pub struct InSystemCall {
+    /// Where they are.
+    pub regs: u64,
+}
+
+/// Code segment of 64-bit programs. What comes from another has other numbers of system calls.
+const USER_CODE_64: u64 = 0x33;
+
+/// Reads one of the saved registers by its name.
+macro_rules! saved_register {
+    ($self:expr, $name:ident) => {
+        kernel_word($self.regs + core::mem::offset_of!(pt_regs, $name) as u64)
+    };
+}
+
+impl InSystemCall {
+    /// Of the registers that a tracepoint of system calls names.
+    #[inline(always)]
+    pub fn of(regs: u64) -> Self {
+        Self { regs }
+    }
+
+    /// The number of the system call; none of ours for a program that is not of 64 bits.
+    #[inline(always)]
+    pub fn number(&self) -> u64 {
+        saved_register!(self, orig_rax)
+    }
+
+    /// Whether it was made by 64-bit code.
+    #[inline(always)]
+    pub fn is_64_bit(&self) -> bool {
+        saved_register!(self, cs) & 0xffff == USER_CODE_64
+    }
+
+    /// The first five arguments.
+    #[inline(always)]
+    pub fn arguments(&self) -> [u64; 5] {
+        [
+            saved_register!(self, rdi),
+            saved_register!(self, rsi),
+            saved_register!(self, rdx),
+            saved_register!(self, r10),
+            saved_register!(self, r8),
+        ]
+    }
+}
+
+/// A walk begins behind the instruction that made the system call.
+impl CallerRegisters for InSystemCall {
+    #[inline(always)]
+    fn registers(&self) -> Registers {
+        Registers {
+            instruction: saved_register!(self, rip),
+            stack: saved_register!(self, rsp),
+            frame: saved_register!(self, rbp),
+        }
+    }
+
+    #[inline(always)]
+    fn preserved(&self) -> [u64; 8] {
+        [
+            saved_register!(self, rip),
+            saved_register!(self, rsp),
+            saved_register!(self, rbp),
+            saved_register!(self, rbx),
+            saved_register!(self, r12),
+            saved_register!(self, r13),
+            saved_register!(self, r14),
+            saved_register!(self, r15),
+        ]
+    }
+}
+
+#[inline(always)]
+fn kernel_word(address: u64) -> u64 {
+    // SAFETY: the helper checks the address and fails on one that cannot be read.
+    unsafe { bpf_probe_read_kernel(address as *const u64) }.unwrap_or(0)
 }
 
 /// A call at its entry, wherever in the function its probe sits (`memprof_common::placement`).

@@ -23,24 +23,24 @@ use crate::{
     pending::Thread,
     registers::CallerRegisters,
     trail,
-    unwind::{Walk, walk},
+    unwind::{Innermost, Walk, walk},
 };
 
 /// Bytes of a stack's record with all its frames.
 const LONGEST_RECORD: u64 = 8 * (STACK_HEADER_WORDS + MAX_FRAMES) as u64;
 
-/// The id of the stack on which `function` returns to `caller`.
+/// The id of the stack that `innermost` and the registers `caller` begin.
 ///
 /// The space is part of the id: equal program counters mean other code in another address space.
 #[inline(always)]
 pub fn stack_id(
     thread: *mut Thread,
     space: u32,
-    function: u64,
+    innermost: Innermost,
     caller: &impl CallerRegisters,
     time: u64,
 ) -> u64 {
-    let walk = walk(thread, space, function, caller.registers());
+    let walk = walk(thread, space, innermost, caller.registers());
     if walk.end == StackEnd::Broken as u64 {
         return broken_stack_id(thread, space, &walk, caller, time);
     }

@@ -88,21 +88,40 @@ struct Context {
     code: Code,
 }
 
-/// Walks the stack of a function that has just returned to `caller`, into the thread's record:
-/// the function itself, its caller, and on outwards. What the window has of the stack must be of now.
+/// What a walk has at the innermost end of its stack.
+#[derive(Clone, Copy)]
+pub enum Innermost {
+    /// The function at this address, which has just returned to where the walk starts.
+    Function(u64),
+    /// The very instruction where the walk starts, in a system call.
+    SystemCall,
+}
+
+/// Walks a stack from `start` outwards, into the thread's record. What the window has of the stack
+/// must be of now.
 #[inline(always)]
-pub fn walk(thread: *mut Thread, space: u32, function: u64, caller: Registers) -> Walk {
+pub fn walk(thread: *mut Thread, space: u32, innermost: Innermost, start: Registers) -> Walk {
+    let pc = start.instruction;
+    let (hash, frames, returned) = match innermost {
+        Innermost::Function(function) => (mix(mix(u64::from(space), function), pc), 2, 1),
+        Innermost::SystemCall => (mix(u64::from(space), pc), 1, 0),
+    };
     // SAFETY: `thread` points at this thread's map value, and the record has room for two.
     unsafe {
-        (*thread).record[STACK_HEADER_WORDS] = function;
-        (*thread).record[STACK_HEADER_WORDS + 1] = caller.instruction;
+        match innermost {
+            Innermost::Function(function) => {
+                (*thread).record[STACK_HEADER_WORDS] = function;
+                (*thread).record[STACK_HEADER_WORDS + 1] = pc;
+            }
+            Innermost::SystemCall => (*thread).record[STACK_HEADER_WORDS] = pc,
+        }
         (*thread).walk = Walk {
-            pc: caller.instruction,
-            stack: caller.stack,
-            frame: caller.frame,
-            returned: 1,
-            hash: mix(mix(u64::from(space), function), caller.instruction),
-            frames: 2,
+            pc,
+            stack: start.stack,
+            frame: start.frame,
+            returned,
+            hash,
+            frames,
             end: StackEnd::TooDeep as u64,
             by_frame_pointer: 0,
         };

@@ -94,6 +94,11 @@ pub struct TracingArgs {
     #[arg(long, value_name = "TIME")]
     pub duration: Option<String>,
 
+    /// What to follow: malloc (blocks of the C allocation functions), mmap (what is mapped past
+    /// them: every system call of every process takes some longer then), or both: malloc,mmap
+    #[arg(long, value_name = "KINDS", default_value = "malloc")]
+    pub events: String,
+
     /// Call paths to show
     #[arg(long, value_name = "N", default_value = "10")]
     pub top: String,

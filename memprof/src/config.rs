@@ -46,6 +46,8 @@ pub struct TraceConfig {
     pub target: TargetChoice,
     /// What becomes of their children.
     pub children: Children,
+    /// What is followed.
+    pub events: Events,
     /// When to stop by itself.
     pub duration: Option<Duration>,
     /// Time between reports.
@@ -88,6 +90,15 @@ pub struct TraceConfig {
     pub cycles: Option<CyclesConfig>,
     /// What else `memprof check` asks for.
     pub check: Option<CheckConfig>,
+}
+
+/// Which kinds of events are followed, at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Events {
+    /// Blocks, by the functions of allocators.
+    pub malloc: bool,
+    /// Mappings, by system calls.
+    pub mmap: bool,
 }
 
 /// What the call paths are sorted by, the most first.
@@ -196,9 +207,23 @@ impl TraceConfig {
                 "--on-leak needs a command, such as 'cat > leak.json'"
             ));
         }
+        let events = events(&args.events)?;
+        for (option, given) in [
+            ("--sample-bytes", args.sample_bytes.is_some()),
+            ("--max-overhead", args.max_overhead.is_some()),
+        ] {
+            if given && !events.malloc {
+                return Err(bad_input!(
+                    "{option} is about the blocks of allocators, which --events {} does not follow: \
+                     give --events malloc,mmap, or leave {option} out",
+                    args.events
+                ));
+            }
+        }
         Ok(Self {
             target: target(who)?,
             children,
+            events,
             duration,
             interval: DEFAULT_INTERVAL,
             top: top(&args.top)?,
@@ -266,6 +291,25 @@ fn time(option: &str, text: &str) -> Result<Duration> {
 
 fn size(option: &str, text: &str) -> Result<u64> {
     parse_size(text).map_err(|error| bad_input!("{option} {text:?}: {error}"))
+}
+
+fn events(text: &str) -> Result<Events> {
+    let mut events = Events {
+        malloc: false,
+        mmap: false,
+    };
+    for kind in text.split(',').map(str::trim) {
+        match kind {
+            "malloc" => events.malloc = true,
+            "mmap" => events.mmap = true,
+            _ => {
+                return Err(bad_input!(
+                    "--events {text:?}: {kind:?} is no kind of event: give malloc, mmap or malloc,mmap"
+                ));
+            }
+        }
+    }
+    Ok(events)
 }
 
 fn sample_bytes(text: &str) -> Result<u64> {
@@ -436,7 +480,25 @@ mod tests {
     }
 
     #[test]
+    fn blocks_are_followed_unless_mappings_are_asked_for() {
+        let events = |words: &[&str]| {
+            let events = config(words).unwrap().events;
+            (events.malloc, events.mmap)
+        };
+        assert_eq!(events(&["--pid", "7"]), (true, false));
+        assert_eq!(events(&["--pid", "7", "--events", "mmap"]), (false, true));
+        assert_eq!(
+            events(&["--pid", "7", "--events", "mmap, malloc"]),
+            (true, true)
+        );
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_in_one_line() {
+        assert!(refusal(&["--pid", "1", "--events", "malloc,faults"]).contains("\"faults\""));
+        assert!(refusal(&["--pid", "1", "--events", ""]).contains("malloc,mmap"));
+        let sampled = ["--pid", "1", "--events", "mmap", "--sample-bytes", "1MiB"];
+        assert!(refusal(&sampled).contains("--sample-bytes"));
         assert!(refusal(&[]).contains("nothing to trace"));
         assert!(refusal(&["--pid", "1", "--", "ls"]).contains("give one of them"));
         assert!(refusal(&["--all", "--pid", "1"]).contains("give one of them"));

@@ -2,12 +2,14 @@
 //! No I/O and no clock: a live run, a recording and a scripted test all end here.
 //!
 //! - `pipeline/space.rs`: one address space: members, live table, sites
+//! - `pipeline/mapped.rs`: mappings, and who is charged with them
 //! - `pipeline/resizes.rs`: the old blocks of `realloc`s that may still fail
 //! - `pipeline/snapshot.rs`: what a report is made of
 //! - `pipeline/windows.rs`: what was left between marks
 //! - `pipeline/judged.rs`: what is said of growth, by site and of the whole
 
 mod judged;
+mod mapped;
 mod resizes;
 mod snapshot;
 mod space;
@@ -26,6 +28,8 @@ use crate::stacks::sites::MAX_SITES;
 use crate::stacks::table::MAX_STACKS;
 use crate::stacks::{SiteTotals, StackTable};
 pub use judged::Judged;
+pub use mapped::{MAX_MAPPED_PIECES, MappedTotals};
+use mapped::{Mapped, Range};
 use resizes::Resizes;
 pub use snapshot::{ProcessTotals, ShownFilter, SiteSnapshot, Snapshot};
 use space::Space;
@@ -44,6 +48,8 @@ pub const MAX_ENDED_SPACES: usize = 4096;
 pub struct Limits {
     /// See [`MAX_LIVE_BLOCKS`].
     pub live_blocks: usize,
+    /// See [`MAX_MAPPED_PIECES`].
+    pub mappings: usize,
     /// See [`MAX_ENDED_SPACES`].
     pub ended_spaces: usize,
     /// Per space, see [`MAX_SITES`].
@@ -56,6 +62,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             live_blocks: MAX_LIVE_BLOCKS,
+            mappings: MAX_MAPPED_PIECES,
             ended_spaces: MAX_ENDED_SPACES,
             sites: MAX_SITES,
             stacks: MAX_STACKS,
@@ -80,6 +87,12 @@ pub struct Counts {
     pub overflowed: u64,
     /// Allocations that went to the common site, because their space had [`MAX_SITES`].
     pub overflowed_sites: u64,
+    /// Ends of mappings in ranges where none is known: mapped before attaching, or lost.
+    pub unknown_unmaps: u64,
+    /// Failed ends of mappings whose beginning is not on record (any more).
+    pub unmap_failures_unmatched: u64,
+    /// Mappings that were not followed, because there were [`MAX_MAPPED_PIECES`].
+    pub overflowed_mappings: u64,
     /// Spaces that events told of before any process did: a process event was lost.
     pub unannounced_spaces: u64,
     /// Forks into a space in use, exits and execs of processes that weren't where they left.
@@ -113,6 +126,7 @@ pub struct Pipeline {
     retired: SiteTotals,
     stacks: StackTable,
     resizes: Resizes,
+    mapped: Mapped,
     live_blocks: usize,
     ticks: Ticks,
     /// What all series may remember.
@@ -149,6 +163,7 @@ impl Pipeline {
             retired: SiteTotals::default(),
             stacks: StackTable::with_limit(limits.stacks),
             resizes: Resizes::default(),
+            mapped: Mapped::default(),
             live_blocks: 0,
             ticks: Ticks::new(start, DEFAULT_SHIFT),
             room: Room::default(),
@@ -200,6 +215,25 @@ impl Pipeline {
                 self.resizes.remember(space, address, block);
             }
             What::ResizeFailed { address } => self.undo_resize(time, space, address),
+            What::Map {
+                address,
+                length,
+                stack,
+                kind,
+                inner,
+            } => {
+                let range = Range {
+                    address,
+                    length,
+                    stack,
+                    kind,
+                    inner,
+                };
+                self.map(time, space, &range);
+            }
+            What::Unmap { address, length } => self.unmap(time, space, address, length),
+            What::UnmapFailed { address, length } => self.undo_unmap(time, space, address, length),
+            What::Remap(remap) => self.remap(time, space, &remap),
             What::Stack(raw) => self.stacks.add(*raw),
             // Unwinding it takes files and time: what it gives comes by `continue_stack`.
             What::StackCopy(_) => {}
@@ -509,6 +543,11 @@ impl Pipeline {
             self.counts.overflowed += blocks as u64;
             return;
         }
+        if !self.has_room_to_fork(parent) {
+            self.counts.overflowed += blocks as u64;
+            self.counts.overflowed_mappings += self.spaces[parent].mappings.pieces() as u64;
+            return;
+        }
         let table = self.spaces[parent].table.fork();
         let sites = self.spaces[parent].sites.fork();
         let tick = self.ticks.of(time);
@@ -517,6 +556,7 @@ impl Pipeline {
         self.live_blocks += blocks;
         self.summary.totals.add(&sites.sum());
         self.note_peak(time);
+        self.fork_mappings(parent, at);
         self.spaces[at].table = table;
         self.spaces[at].sites = sites;
         self.spaces[at].series = series;
@@ -536,6 +576,7 @@ impl Pipeline {
             let before = self.spaces[at].sites.sum();
             self.summary.totals.discarded_bytes += before.outstanding_bytes();
             self.summary.totals.discarded_count += before.outstanding_count();
+            self.discard_mappings(at);
             self.spaces[at].discard(self.start);
             self.spaces[at].forget_series(&mut self.room);
             self.resizes.forget(space);
@@ -581,6 +622,7 @@ impl Pipeline {
         self.recent = None;
         self.resizes.forget(id);
         self.live_blocks -= space.table.len();
+        self.retire_mappings(&space);
         self.retired.add(&space.sites.sum());
         self.counts.retired_spaces += 1;
     }

@@ -60,10 +60,10 @@ impl Evidence {
 
 fn losses(report: &Report, max_lost: f64) -> Option<String> {
     let lost = report.quality.lost;
-    if lost.free > 0 {
+    let ends = lost.free.saturating_add(lost.unmap);
+    if ends > 0 {
         return Some(format!(
-            "{} frees were lost: what looks outstanding may have been freed",
-            lost.free
+            "{ends} frees were lost: what looks outstanding may have been freed"
         ));
     }
     let total = lost.total() as f64;

@@ -20,6 +20,8 @@ fn leak(function: &str, rate: f64, confidence: f64) -> TopAllocator {
         processes: 1,
         group: None,
         stack_id: HexStackId(1),
+        kind: Default::default(),
+        mapping: None,
         outstanding_bytes: 60_000,
         outstanding_count: 60,
         outstanding_bytes_ci95: None,

@@ -1,12 +1,14 @@
 //! Bytes of a record to an [`Event`]. Total: any bytes give an event or an error, never a panic.
 
 use memprof_common::event::{
-    self, Kind, MAX_FRAMES, STACK_COPY_HEADER_WORDS, STACK_COPY_PAGES, STACK_HEADER_WORDS,
-    STACK_PAGE_BYTES, alloc_size, stack_by_frame_pointer, stack_copy_frames,
+    self, Kind, MAX_FRAMES, MapRequest, STACK_COPY_HEADER_WORDS, STACK_COPY_PAGES,
+    STACK_HEADER_WORDS, STACK_PAGE_BYTES, alloc_size, stack_by_frame_pointer, stack_copy_frames,
     stack_copy_interrupted, stack_copy_pages, stack_end, stack_frames, time_ns,
 };
 
-use super::event::{CopiedRegisters, Event, Pid, RawStack, SpaceId, StackCopy, StackId, What};
+use super::event::{
+    CopiedRegisters, Event, MappingKind, Pid, RawStack, Remap, SpaceId, StackCopy, StackId, What,
+};
 
 /// Why bytes are no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,42 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
                 _ => What::ResizeFailed { address },
             };
             (event::space(word(2)?), what)
+        }
+        Kind::Map => {
+            let (place, rest) = (word(1)?, word(3)?);
+            let request = event::map_request(word(4)?);
+            let what = What::Map {
+                address: event::address(place),
+                length: event::map_length(place, rest),
+                stack: StackId(word(2)?),
+                kind: mapping_kind(request),
+                inner: request.inner,
+            };
+            (event::space(rest), what)
+        }
+        Kind::Unmap | Kind::UnmapFailed => {
+            let (place, rest) = (word(1)?, word(3)?);
+            let address = event::address(place);
+            let length = event::map_length(place, rest);
+            let what = match kind {
+                Kind::Unmap => What::Unmap { address, length },
+                _ => What::UnmapFailed { address, length },
+            };
+            (event::space(rest), what)
+        }
+        Kind::Remap => {
+            let words = [head, word(1)?, word(2)?, word(3)?, word(4)?, word(5)?];
+            let moved = event::remapping(&words);
+            let remap = Remap {
+                old_address: moved.old_address,
+                old_length: moved.old_length,
+                address: moved.address,
+                length: moved.length,
+                copies: moved.copies,
+                stack: StackId(words[2]),
+                inner: moved.inner,
+            };
+            (event::space(words[3]), What::Remap(Box::new(remap)))
         }
         Kind::Stack => {
             let shape = word(1)?;
@@ -107,6 +145,25 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     })
 }
 
+/// What a range is that was mapped so.
+fn mapping_kind(request: MapRequest) -> MappingKind {
+    let has = |flag: i32| request.flags & flag as u32 != 0;
+    if request.heap {
+        MappingKind::Heap
+    } else if !has(libc::MAP_ANONYMOUS) {
+        MappingKind::File
+    } else if has(libc::MAP_SHARED) {
+        // The bit is also one of MAP_SHARED_VALIDATE's.
+        MappingKind::Shared
+    } else if has(libc::MAP_STACK) {
+        MappingKind::ThreadStack
+    } else if i32::from(request.protection) == libc::PROT_NONE {
+        MappingKind::Reserved
+    } else {
+        MappingKind::Anonymous
+    }
+}
+
 /// The registers in the record of a stack's copy.
 fn registers(words: &[[u8; 8]]) -> Result<CopiedRegisters, DecodeError> {
     let (call, rest) = words
@@ -125,8 +182,8 @@ fn registers(words: &[[u8; 8]]) -> Result<CopiedRegisters, DecodeError> {
 mod tests {
     use super::*;
     use memprof_common::event::{
-        STACK_COPY_WORDS, StackEnd, pack_alloc, pack_free, pack_process, pack_stack_copy_head,
-        pack_stack_head,
+        Remapping, STACK_COPY_WORDS, StackEnd, pack_alloc, pack_free, pack_map, pack_process,
+        pack_remap, pack_stack_copy_head, pack_stack_head, pack_unmap,
     };
 
     fn bytes(words: &[u64]) -> Vec<u8> {
@@ -154,6 +211,78 @@ mod tests {
             let event = decode(&bytes(&pack_free(kind, 10, 3, 64))).unwrap();
             assert_eq!((event.space, event.what), (SpaceId(3), what));
         }
+    }
+
+    #[test]
+    fn mappings_come_back_by_what_they_are() {
+        let kind = |flags: i32, protection: i32, heap: bool| {
+            let request = MapRequest {
+                flags: flags as u32,
+                protection: protection as u8,
+                inner: heap,
+                heap,
+            };
+            let words = pack_map(3, 2, 0x7f00_0000_1000, 8192, 77, request);
+            let event = decode(&bytes(&words)).unwrap();
+            let What::Map {
+                address,
+                length,
+                stack,
+                kind,
+                inner,
+            } = event.what
+            else {
+                panic!("{event:?}");
+            };
+            assert_eq!((event.time, event.space), (3, SpaceId(2)));
+            assert_eq!((address, length), (0x7f00_0000_1000, 8192));
+            assert_eq!((stack, inner), (StackId(77), heap));
+            kind
+        };
+        let (private, shared) = (libc::MAP_PRIVATE, libc::MAP_SHARED);
+        let (memory, stack) = (libc::MAP_ANONYMOUS, libc::MAP_STACK);
+        let write = libc::PROT_READ | libc::PROT_WRITE;
+        assert_eq!(kind(private | memory, write, false), MappingKind::Anonymous);
+        assert_eq!(kind(private | memory, 0, false), MappingKind::Reserved);
+        // glibc maps stacks without access first, if they have guards.
+        let of_thread = private | memory | stack;
+        assert_eq!(kind(of_thread, 0, false), MappingKind::ThreadStack);
+        assert_eq!(kind(shared | memory, write, false), MappingKind::Shared);
+        assert_eq!(kind(shared, write, false), MappingKind::File);
+        assert_eq!(kind(private, libc::PROT_EXEC, false), MappingKind::File);
+        assert_eq!(kind(0, 0, true), MappingKind::Heap);
+    }
+
+    #[test]
+    fn ends_of_mappings_come_back() {
+        let (address, length) = (0x7f00_0000_1000, 4096);
+        for (kind, what) in [
+            (Kind::Unmap, What::Unmap { address, length }),
+            (Kind::UnmapFailed, What::UnmapFailed { address, length }),
+        ] {
+            let event = decode(&bytes(&pack_unmap(kind, 10, 3, address, length))).unwrap();
+            assert_eq!((event.space, event.what), (SpaceId(3), what));
+        }
+        let moved = Remapping {
+            old_address: 0x1000,
+            old_length: 0x2000,
+            address,
+            length,
+            copies: false,
+            inner: true,
+        };
+        let event = decode(&bytes(&pack_remap(10, 3, 77, &moved))).unwrap();
+        let expected = Remap {
+            old_address: 0x1000,
+            old_length: 0x2000,
+            address,
+            length,
+            copies: false,
+            stack: StackId(77),
+            inner: true,
+        };
+        assert_eq!(event.space, SpaceId(3));
+        assert_eq!(event.what, What::Remap(Box::new(expected)));
     }
 
     #[test]
@@ -218,7 +347,7 @@ mod tests {
             for fill in [0u8, 1, 2, 8, 9, 12, 0x7f, 0xff] {
                 let mut record = vec![fill; length];
                 let _ = decode(&record);
-                for kind in [8, 12] {
+                for kind in [5, 6, 8, 12, 14] {
                     if let Some(first) = record.first_mut() {
                         *first = kind;
                     }

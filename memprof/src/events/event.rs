@@ -46,6 +46,35 @@ pub enum What {
         /// Where the old block starts.
         address: u64,
     },
+    /// Memory was mapped, in place of what was mapped there.
+    Map {
+        /// Where it starts.
+        address: u64,
+        /// Bytes.
+        length: u64,
+        /// Who mapped it.
+        stack: StackId,
+        /// What it is.
+        kind: MappingKind,
+        /// Whether an allocator function is known to have been under way.
+        inner: bool,
+    },
+    /// What is mapped in a range is unmapped or moved, as of when that began.
+    Unmap {
+        /// Where the range starts.
+        address: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// The latest `Unmap` of this range failed: all is as it was before.
+    UnmapFailed {
+        /// Where the range starts.
+        address: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// A mapping was moved, resized or copied. Boxed as below.
+    Remap(Box<Remap>),
     /// The program counters behind a stack id. Boxed: rare, and it keeps the frequent events small.
     Stack(Box<RawStack>),
     /// Registers and memory of a stack whose walk broke down. Boxed as above.
@@ -77,6 +106,55 @@ pub enum What {
         /// The process.
         pid: Pid,
     },
+}
+
+/// What a mapping is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MappingKind {
+    /// Private memory without a file.
+    Anonymous,
+    /// Memory without a file that children share.
+    Shared,
+    /// Addresses without a file that nothing could be read from or written to when they were
+    /// mapped.
+    Reserved,
+    /// What `brk` added to the heap.
+    Heap,
+    /// A thread's stack, as whoever mapped it said (`MAP_STACK`).
+    ThreadStack,
+    /// A file's contents, of whatever kind of file.
+    File,
+}
+
+impl MappingKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::Anonymous,
+        Self::Shared,
+        Self::Reserved,
+        Self::Heap,
+        Self::ThreadStack,
+        Self::File,
+    ];
+}
+
+/// A range that takes the place of another one, or is a copy of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remap {
+    /// Where the old range starts. Unless this is a copy, an `Unmap` of it came before.
+    pub old_address: u64,
+    /// Its bytes.
+    pub old_length: u64,
+    /// Where the new range starts.
+    pub address: u64,
+    /// Its bytes.
+    pub length: u64,
+    /// The old range stays mapped.
+    pub copies: bool,
+    /// Who asked for it.
+    pub stack: StackId,
+    /// Whether an allocator function is known to have been under way.
+    pub inner: bool,
 }
 
 /// The stack of a walk that broke down, as it was then.

@@ -85,6 +85,14 @@ impl Series {
         }
     }
 
+    /// A series that begins when this one did and has seen nothing.
+    pub fn emptied(&self) -> Self {
+        Self {
+            unmerged: self.unmerged,
+            ..Self::new(self.since)
+        }
+    }
+
     /// A block was allocated. Ticks must not decrease, in this and what follows.
     #[inline]
     pub fn born(&mut self, tick: Tick, bytes: u64, room: &mut Room) {

@@ -12,7 +12,10 @@
 //! - `mix.rs`: the invertible seeded hash of addresses
 //! - `segment.rs`: one segment
 //! - `table.rs`: [`LiveTable`], the directory of segments
+//!
+//! What programs map is far less in number, and has lengths that change: `mappings.rs`.
 
+pub mod mappings;
 mod mix;
 mod packed;
 mod segment;

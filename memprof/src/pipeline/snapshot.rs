@@ -4,7 +4,7 @@ use hashbrown::{HashMap, hash_map::Entry};
 use memprof_common::event::whole_stack_id;
 
 use super::space::Space;
-use crate::events::event::{Nanoseconds, Pid, SpaceId, StackId};
+use crate::events::event::{MappingKind, Nanoseconds, Pid, SpaceId, StackId};
 use crate::identity::seconds_since;
 use crate::stacks::{SiteTotals, StackTable, weight::Uncertainty};
 
@@ -40,6 +40,8 @@ pub struct SiteSnapshot {
     pub pid: Option<Pid>,
     /// The call stack; `None` for the common site of a space with too many stacks.
     pub stack: Option<StackId>,
+    /// What it maps; `None` if it allocates blocks.
+    pub mapping: Option<MappingKind>,
     /// All that was allocated and what became of it.
     pub totals: SiteTotals,
     /// Outstanding bytes in blocks that pass the filters.
@@ -180,7 +182,8 @@ pub(super) fn take(spaces: &[Space], now: Nanoseconds, filter: &ShownFilter) -> 
     for space in spaces {
         shown.clear();
         shown.resize(space.sites.len(), Shown::default());
-        for (_, block) in space.table.iter() {
+        let blocks = space.table.iter().map(|(_, block)| block);
+        for block in blocks.chain(space.mapped_blocks()) {
             let Some(shown) = shown.get_mut(block.site as usize) else {
                 continue;
             };
@@ -213,6 +216,7 @@ pub(super) fn take(spaces: &[Space], now: Nanoseconds, filter: &ShownFilter) -> 
                 site,
                 pid,
                 stack,
+                mapping: space.kinds.get(&site).copied(),
                 totals: *totals,
                 shown_bytes,
                 shown_count,

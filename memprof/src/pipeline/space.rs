@@ -1,8 +1,10 @@
 //! One address space: who lives in it, which blocks, whose they are.
 
-use crate::events::event::{Nanoseconds, Pid, SpaceId};
+use hashbrown::HashMap;
+
+use crate::events::event::{MappingKind, Nanoseconds, Pid, SpaceId};
 use crate::growth::{Course, Room, Series, Tick, Ticks};
-use crate::live::{Block, LiveTable};
+use crate::live::{Block, LiveTable, mappings::Mappings};
 use crate::stacks::{Sites, weight::Amount};
 
 #[derive(Debug)]
@@ -15,6 +17,9 @@ pub(super) struct Space {
     seed: u64,
     pub(super) table: LiveTable,
     pub(super) sites: Sites,
+    pub(super) mappings: Mappings,
+    /// What the sites of mappings map.
+    pub(super) kinds: HashMap<u32, MappingKind>,
     /// How each site's blocks come and go, by the sites' indices.
     pub(super) series: Vec<Series>,
     /// The course of what is outstanding, from the first look at it on.
@@ -33,6 +38,8 @@ impl Space {
             seed,
             table: LiveTable::new(start, seed),
             sites: Sites::with_limit(max_sites),
+            mappings: Mappings::default(),
+            kinds: HashMap::new(),
             series: Vec::new(),
             course: None,
             ended_at: None,

@@ -70,7 +70,8 @@ fn within(
     let mut cells: HashMap<(usize, SpaceId, u32), Sum> = HashMap::new();
     let mut unlisted = 0;
     for space in spaces {
-        for (_, block) in space.table.iter() {
+        let blocks = space.table.iter().map(|(_, block)| block);
+        for block in blocks.chain(space.mapped_blocks()) {
             let window = marks.partition_point(|mark| *mark <= block.birth);
             let weight = space.sites.weight(block.site, block.size);
             let add = |sum: &mut Sum| {

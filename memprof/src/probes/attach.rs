@@ -268,7 +268,7 @@ pub fn survey(pid: Pid) -> Result<Vec<(String, Plan)>> {
     Ok(found)
 }
 
-fn plan_file(file: &File, reader: &ElfReader<'_>, emulated: Emulated) -> Option<Plan> {
+pub(super) fn plan_file(file: &File, reader: &ElfReader<'_>, emulated: Emulated) -> Option<Plan> {
     let wanted: Vec<&str> = wanted_symbols().collect();
     let definitions = definitions(reader.symbols(&wanted).ok()?);
     let code = ElfCode::new(file, &reader.facts().ok()?);
@@ -278,7 +278,7 @@ fn plan_file(file: &File, reader: &ElfReader<'_>, emulated: Emulated) -> Option<
 }
 
 /// The loader of older C libraries defines a `malloc` of its own, for itself alone.
-fn is_loader(path: &str) -> bool {
+pub(super) fn is_loader(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.starts_with("ld-linux") || name.starts_with("ld-2.")
 }
@@ -352,7 +352,7 @@ fn definitions(mut symbols: Vec<ElfSymbol>) -> Vec<Definition> {
 }
 
 /// Which allocator a file is; its own name if it is none of the well-known ones.
-fn allocator_name(path: &str) -> String {
+pub(super) fn allocator_name(path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
     let known = [
         ("libjemalloc", "jemalloc"),

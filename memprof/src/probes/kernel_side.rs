@@ -10,6 +10,7 @@ use aya::{
     maps::{Array, ArrayOfMaps, HashMap, MapData, MapError, PerCpuArray},
     programs::{
         RawTracePoint, UProbe,
+        raw_trace_point::RawTracePointLink,
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
     },
 };
@@ -47,6 +48,11 @@ const TRACEPOINTS: [(&str, &str); 3] = [
     ("thread_exited", "sched_process_exit"),
 ];
 
+/// The same, of every system call there is: attached only where mappings are followed.
+const SYSTEM_CALLS: [(&str, &str); 2] = [
+    ("syscall_entered", "sys_enter"),
+    ("syscall_left", "sys_exit"),
+];
 /// What tells that a process is in a new cgroup; wanted where cgroups make the scope.
 const MOVED: (&str, &str) = ("process_moved", "cgroup_attach_task");
 /// `BPF_NOEXIST`.
@@ -118,6 +124,8 @@ pub struct KernelSide {
     emulation: Emulation,
     broken_walks: Option<BrokenWalks>,
     links: Vec<UProbeLink>,
+    /// The tracepoints of system calls, while mappings are followed.
+    system_calls: Vec<RawTracePointLink>,
     /// Programs that some site runs from an instruction that the kernel steps.
     stepped: HashSet<&'static str>,
 }
@@ -178,6 +186,7 @@ impl KernelSide {
             emulation: Emulation::unknown(),
             broken_walks: Some(broken_walks),
             links: Vec::new(),
+            system_calls: Vec::new(),
             stepped: HashSet::new(),
         };
         side.load_programs(scope.cgroups > 0)?;
@@ -195,19 +204,42 @@ impl KernelSide {
         for name in [RETURN_PROGRAM, GIVE_PROGRAM, NOTE_SIZE_PROGRAM] {
             self.uprobe(name)?.load()?;
         }
+        for (program, _) in SYSTEM_CALLS {
+            self.raw_tracepoint(program)?.load()?;
+        }
         let moved = moves_matter.then_some(MOVED);
         for (program, tracepoint) in TRACEPOINTS.into_iter().chain(moved) {
-            let program: &mut RawTracePoint = self
-                .bpf
-                .program_mut(program)
-                .ok_or_else(|| anyhow!("the BPF object has no program {program}"))?
-                .try_into()?;
+            let program = self.raw_tracepoint(program)?;
             program.load()?;
             program
                 .attach(tracepoint)
-                .with_context(|| format!("cannot attach to the tracepoint {tracepoint}"))?;
+                .with_context(|| refused(tracepoint))?;
         }
         Ok(())
+    }
+
+    /// Follows mappings too. From here on every system call of every process takes some longer.
+    ///
+    /// # Errors
+    /// If the kernel refuses a tracepoint.
+    pub fn watch_system_calls(&mut self) -> Result<()> {
+        for (program, tracepoint) in SYSTEM_CALLS {
+            let program = self.raw_tracepoint(program)?;
+            let link = program
+                .attach(tracepoint)
+                .with_context(|| refused(tracepoint))?;
+            let link = program.take_link(link)?;
+            self.system_calls.push(link);
+        }
+        Ok(())
+    }
+
+    fn raw_tracepoint(&mut self, name: &str) -> Result<&mut RawTracePoint> {
+        let program = self
+            .bpf
+            .program_mut(name)
+            .ok_or_else(|| anyhow!("the BPF object has no program {name}"))?;
+        Ok(program.try_into()?)
     }
 
     fn uprobe(&mut self, name: &str) -> Result<&mut UProbe> {
@@ -362,6 +394,7 @@ impl KernelSide {
     pub fn withdraw(&mut self) -> Result<()> {
         let closed = self.close_gate();
         let links = std::mem::take(&mut self.links);
+        self.system_calls.clear();
         // Without a thread they go here and now.
         let _ = thread::Builder::new()
             .name("withdraw".to_owned())
@@ -434,11 +467,16 @@ impl KernelSide {
     pub fn detach(mut self, mut tell: impl FnMut(usize)) {
         // The probes go whether or not the gate could be closed.
         let _ = self.close_gate();
+        self.system_calls.clear();
         while let Some(link) = self.links.pop() {
             tell(self.links.len() + 1);
             drop(link);
         }
     }
+}
+
+fn refused(tracepoint: &str) -> String {
+    format!("cannot attach to the tracepoint {tracepoint}")
 }
 
 fn is_there(error: &io::Error) -> bool {
@@ -479,6 +517,11 @@ fn inner_points(site: &Site) -> Vec<Point> {
         cookie: inner.place.pack().unwrap_or(0),
     };
     site.inner.iter().map(point).collect()
+}
+
+/// Sum of what was counted as lost ends: of blocks, and of mappings.
+pub fn lost_ends(counters: &Counters) -> u64 {
+    counters[Counter::LostFree as usize] + counters[Counter::LostUnmap as usize]
 }
 
 /// Sum of what was counted as lost allocations, for whatever reason.

@@ -13,3 +13,4 @@ pub mod inner_plans;
 pub mod rings;
 pub mod kernel_side;
 pub mod attach;
+pub mod territory;

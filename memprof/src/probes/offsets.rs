@@ -34,6 +34,7 @@ pub fn kernel_offsets(btf: &Path) -> Result<KernelOffsets> {
         known: 1,
         task_utask: offset("task_struct", "utask")?,
         task_mm: offset("task_struct", "mm")?,
+        mm_brk: offset("mm_struct", "brk")?,
         task_tgid: offset("task_struct", "tgid")?,
         task_thread_pointer: offset("task_struct", "thread")? + offset("thread_struct", "fsbase")?,
         task_leader: offset("task_struct", "group_leader")?,

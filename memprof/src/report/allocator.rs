@@ -19,6 +19,12 @@ pub struct TopAllocator {
     pub group: Option<String>,
     /// The stack's name, the same in all reports of one run.
     pub stack_id: HexStackId,
+    /// What is allocated here: blocks or mappings.
+    #[serde(default)]
+    pub kind: AllocatorKind,
+    /// Of what kind the mappings are; `None` for blocks.
+    #[serde(default)]
+    pub mapping: Option<MappingKind>,
     /// Bytes allocated here and not freed since.
     pub outstanding_bytes: u64,
     /// Blocks allocated here and not freed since.
@@ -71,6 +77,49 @@ pub struct TopAllocator {
     pub stack: Vec<Frame>,
 }
 
+/// What a call path allocates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AllocatorKind {
+    /// Blocks, from an allocator's functions.
+    #[default]
+    Malloc,
+    /// Mappings, from the kernel.
+    Mmap,
+}
+
+/// What a mapping is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MappingKind {
+    /// Private memory without a file.
+    Anonymous,
+    /// Memory without a file that children share.
+    Shared,
+    /// Addresses that nothing could be read from or written to when they were mapped.
+    Reserved,
+    /// What `brk` added to the heap.
+    Heap,
+    /// A thread's stack.
+    ThreadStack,
+    /// A file's contents.
+    File,
+}
+
+impl MappingKind {
+    /// What it is, in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous memory",
+            Self::Shared => "shared memory",
+            Self::Reserved => "reserved addresses",
+            Self::Heap => "heap (brk)",
+            Self::ThreadStack => "thread stack",
+            Self::File => "file",
+        }
+    }
+}
+
 /// A report from before paths were added up has one process each.
 fn one() -> u64 {
     1
@@ -111,6 +160,8 @@ mod tests {
             processes: 1,
             group: None,
             stack_id: HexStackId(1),
+            kind: AllocatorKind::Malloc,
+            mapping: None,
             outstanding_bytes: 0,
             outstanding_count: 0,
             outstanding_bytes_ci95: None,

@@ -20,7 +20,7 @@ mod summary;
 mod target;
 mod timeline;
 
-pub use allocator::TopAllocator;
+pub use allocator::{AllocatorKind, MappingKind, TopAllocator};
 pub use check::{Check, Criteria, Criterion, Excused, FailOn, Failure, Outcome};
 pub use cycles::{Cycle, CycleKind, Cycles, LeftPerCycle};
 pub use frame::Frame;

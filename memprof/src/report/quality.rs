@@ -11,6 +11,9 @@ pub struct Quality {
     pub lost: Lost,
     /// Frees of blocks that were not on record: those allocated before attaching.
     pub unknown_frees: u64,
+    /// Ends of mappings in ranges where none was on record: those mapped before attaching.
+    #[serde(default)]
+    pub unknown_unmaps: u64,
     /// Allocator calls that were left without returning (longjmp, an abandoned coroutine): what
     /// they may have taken is in no total.
     #[serde(default)]
@@ -71,6 +74,12 @@ pub struct Lost {
     pub free: u64,
     /// Stacks: their allocations are counted under an unknown stack.
     pub stack: u64,
+    /// Mappings: what they hold is missing from the totals.
+    #[serde(default)]
+    pub map: u64,
+    /// Ends of mappings: they may look outstanding.
+    #[serde(default)]
+    pub unmap: u64,
     /// Process events: forks, execs, exits.
     pub process: u64,
 }
@@ -81,6 +90,8 @@ impl Lost {
         self.alloc
             .saturating_add(self.free)
             .saturating_add(self.stack)
+            .saturating_add(self.map)
+            .saturating_add(self.unmap)
             .saturating_add(self.process)
     }
 }

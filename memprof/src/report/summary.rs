@@ -38,6 +38,25 @@ pub struct Summary {
     pub rss_end_bytes: Option<u64>,
     /// The most resident memory that was seen.
     pub rss_peak_bytes: Option<u64>,
+    /// Of the bytes held, those in mappings (`--events mmap`; `None` without, here and below).
+    #[serde(default)]
+    pub mapped_bytes: Option<u64>,
+    /// Mappings held.
+    #[serde(default)]
+    pub mapped_count: Option<u64>,
+    /// Of `mapped_bytes`, what `brk` added to the heap.
+    #[serde(default)]
+    pub heap_bytes: Option<u64>,
+    /// Of `mapped_bytes`, threads' stacks.
+    #[serde(default)]
+    pub thread_stack_bytes: Option<u64>,
+    /// What allocators have mapped for themselves and still have. Not in the bytes held: the blocks
+    /// in it are.
+    #[serde(default)]
+    pub allocator_mapped_bytes: Option<u64>,
+    /// What was mapped of files and still is. Not in the bytes held.
+    #[serde(default)]
+    pub file_mapped_bytes: Option<u64>,
     /// Growth of the resident memory that the outstanding bytes do not explain; negative if more
     /// is outstanding than became resident (blocks not touched yet, pages used again).
     pub unattributed_bytes: Option<i64>,

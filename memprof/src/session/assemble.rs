@@ -15,13 +15,14 @@ use super::{
 };
 use crate::{
     config::Sort,
+    events::event as events,
     growth::{Context, Judgement},
     identity::{Nanoseconds, seconds_since},
-    pipeline::{ShownFilter, SiteSnapshot, Summary},
+    pipeline::{MappedTotals, ShownFilter, SiteSnapshot, Summary},
     probes::kernel_side::lost_allocations,
     report::{
-        Coverage, Frame, GroupBy, HexAddress, HexStackId, Lost, Overhead, Process, Quality,
-        Sampling, StackWays, TopAllocator, Verdict,
+        AllocatorKind, Coverage, Frame, GroupBy, HexAddress, HexStackId, Lost, MappingKind,
+        Overhead, Process, Quality, Sampling, StackWays, TopAllocator, Verdict,
     },
     stacks::weight::Uncertainty,
     symbols::{
@@ -65,6 +66,8 @@ pub struct Choice<'a> {
 pub struct Extract {
     /// Totals over all.
     pub summary: Summary,
+    /// What is mapped.
+    pub mapped: MappedTotals,
     /// How far the outstanding bytes may be off.
     pub uncertainty: Uncertainty,
     /// The call paths to show, in order.
@@ -141,6 +144,7 @@ pub fn extract(
     let listed = by_process.len() as u64;
     Extract {
         summary: state.pipeline.summary(),
+        mapped: state.pipeline.mapped(),
         uncertainty,
         left,
         sites,
@@ -184,12 +188,17 @@ fn quality(state: &State, counters: &Counters) -> Quality {
         free: counters[Counter::LostFree as usize],
         // A stack whose record found no room is sent again at its next use.
         stack: stacks.awaited() + stacks.overflowed() + stacks.conflicting(),
+        map: counters[Counter::LostMap as usize]
+            + counts.overflowed_mappings
+            + counts.unmap_failures_unmatched,
+        unmap: counters[Counter::LostUnmap as usize],
         process: counters[Counter::LostProcess as usize] + counts.unannounced_spaces,
     };
     Quality {
-        complete: lost.alloc == 0 && lost.free == 0 && lost.process == 0,
+        complete: lost.total() == lost.stack,
         lost,
         unknown_frees: counts.unknown_frees,
+        unknown_unmaps: counts.unknown_unmaps,
         abandoned_calls: counters[Counter::ExpiredCalls as usize],
         superseded: counts.superseded,
         stacks: StackWays {
@@ -243,6 +252,11 @@ pub fn name(
                 processes: path.processes(),
                 group: path.group.clone(),
                 stack_id: HexStackId(site.stack.map_or(0, |stack| stack.0)),
+                kind: match site.mapping {
+                    None => AllocatorKind::Malloc,
+                    Some(_) => AllocatorKind::Mmap,
+                },
+                mapping: site.mapping.map(mapping_kind),
                 outstanding_bytes: totals.outstanding_bytes(),
                 outstanding_count: totals.outstanding_count(),
                 outstanding_bytes_ci95: site.uncertainty.interval95(totals.outstanding_bytes()),
@@ -272,6 +286,17 @@ pub fn name(
             }
         })
         .collect()
+}
+
+fn mapping_kind(kind: events::MappingKind) -> MappingKind {
+    match kind {
+        events::MappingKind::Anonymous => MappingKind::Anonymous,
+        events::MappingKind::Shared => MappingKind::Shared,
+        events::MappingKind::Reserved => MappingKind::Reserved,
+        events::MappingKind::Heap => MappingKind::Heap,
+        events::MappingKind::ThreadStack => MappingKind::ThreadStack,
+        events::MappingKind::File => MappingKind::File,
+    }
 }
 
 fn report_frame(frame: &NamedFrame, modules: &Modules) -> Frame {

@@ -4,7 +4,7 @@
 //! per event; naming functions, which may take seconds, happens outside of it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     os::fd::{AsFd as _, BorrowedFd},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -37,9 +37,17 @@ use crate::{
     identity::{Nanoseconds, Pid, SpaceId, StackId},
     pipeline::Pipeline,
     priority::hurry,
-    probes::rings::{RingMap, Rings},
+    probes::{
+        rings::{RingMap, Rings},
+        territory::{Land, Territory},
+    },
     stacks::table::MAX_STACKS,
-    target::{cgroups, mmap_events::MmapEvents, modules::FrameAddress, process::ProcessFacts},
+    target::{
+        cgroups,
+        mmap_events::MmapEvents,
+        modules::{FrameAddress, Module, ModuleIndex},
+        process::ProcessFacts,
+    },
     unwind::copied::Continued,
 };
 
@@ -84,6 +92,9 @@ pub struct State {
     pub copies: Copies,
     /// Named points.
     pub marks: Marks,
+    /// What code is allocators' own.
+    territory: Territory,
+    unknown_files: HashSet<ModuleIndex>,
     notices: UnboundedSender<Notice>,
 }
 
@@ -105,6 +116,8 @@ impl State {
             ring_bytes: 0,
             copies,
             marks: Marks::default(),
+            territory: Territory::default(),
+            unknown_files: HashSet::new(),
             notices,
         }
     }
@@ -146,6 +159,58 @@ impl State {
         }
     }
 
+    fn decide_once(&mut self, stack: StackId) {
+        if !self.pipeline.is_decided(stack) {
+            self.decide(stack);
+        }
+    }
+
+    /// Finds out whether what a stack maps is an allocator's own: what the outermost frame says that is
+    /// in one. Of files that were not looked at yet that is to be learned.
+    fn decide(&mut self, stack: StackId) {
+        let Some(places) = self.places.get(&stack) else {
+            return;
+        };
+        let modules = self.code.modules();
+        let mut outermost = None;
+        for frame in places {
+            let Some((module, offset)) = frame.in_file() else {
+                continue;
+            };
+            let Some(file) = modules.get(module).and_then(Module::file_key) else {
+                continue;
+            };
+            // The call is before the address to which it returns.
+            let at = offset.saturating_sub(u64::from(frame.is_return_address));
+            outermost = self.territory.land_at(file, at).or(outermost);
+            if !self.territory.knows(file) {
+                self.unknown_files.insert(module);
+            }
+        }
+        self.pipeline.decide(stack, outermost == Some(Land::Own));
+    }
+
+    /// Files of which it is not known what in them is an allocator's, though stacks that map go
+    /// through them.
+    pub fn take_unknown_files(&mut self) -> Vec<Arc<Module>> {
+        let modules = self.code.modules();
+        let unknown = self.unknown_files.drain();
+        unknown
+            .filter_map(|module| modules.handle(module))
+            .collect()
+    }
+
+    /// Takes in what was found of allocators' code, and what follows for stacks that came before.
+    pub fn learn(&mut self, found: Territory) {
+        if found.is_empty() {
+            return;
+        }
+        self.territory.extend(found);
+        for stack in self.pipeline.charged_stacks() {
+            self.decide(stack);
+        }
+    }
+
     /// Puts on record what copied stacks gave.
     fn continue_stacks(&mut self, continued: Vec<(StackId, Continued)>) {
         for (id, Continued { mut frames, end }) in continued {
@@ -160,6 +225,10 @@ impl State {
                     frame.perf_map = perf_map;
                 }
                 *places = frames.into();
+                // Further out there may be an allocator.
+                if self.pipeline.is_decided(id) {
+                    self.decide(id);
+                }
             }
         }
     }
@@ -178,12 +247,18 @@ impl Sink for State {
         match &event.what {
             What::Alloc { .. } | What::Free { .. } | What::StackCopy(_) => {}
             What::ResizeFree { .. } | What::ResizeFailed { .. } => {}
+            What::Unmap { .. } | What::UnmapFailed { .. } => {}
+            What::Map { stack, .. } => self.decide_once(*stack),
+            What::Remap(remap) => self.decide_once(remap.stack),
             What::Stack(stack) => {
                 let (id, pcs) = (stack.id, &stack.pcs);
                 self.code.advance(event.time);
                 if self.places.len() < MAX_STACKS {
                     let frames = self.code.resolve(event.space, pcs);
                     self.places.insert(id, frames);
+                }
+                if self.pipeline.awaits_decision(id) {
+                    self.decide(id);
                 }
             }
             What::Fork {

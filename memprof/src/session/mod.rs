@@ -69,7 +69,7 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
 
     let (mut tracer, rings, unwind) = Tracer::load(
         &config.target,
-        config.children,
+        (config.children, config.events),
         InnerPlans::new(config.entry_probes),
     )?;
     tracer.follow(&targets)?;
@@ -171,7 +171,15 @@ fn say_start(config: &TraceConfig, targets: &Targets, tracer: &mut Tracer) {
             }
         }
     }
-    if let Some(why) = tracer.why_others_pay() {
+    if config.events.mmap {
+        eprintln!(
+            "memprof: mappings are followed at every system call, so each one of every process on \
+             this machine takes a little longer (--events malloc avoids it)"
+        );
+    }
+    if let Some(why) = tracer.why_others_pay()
+        && config.events.malloc
+    {
         let costs = tracer.side().emulation().costs;
         let trap = costs.map(|costs| format!(", some {:.1} \u{b5}s", costs.emulated.ns / 1e3));
         eprintln!(

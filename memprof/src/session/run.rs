@@ -208,7 +208,11 @@ impl Run {
                 }
                 Some(notice) = notices.recv() => match notice {
                     // A process that is gone again needs no probes.
-                    Notice::NewCode(pid) => drop(self.tracer.look_at(pid)),
+                    Notice::NewCode(pid) => {
+                        let _ = self.tracer.look_at(pid);
+                        let found = self.tracer.take_territory();
+                        self.shared.lock().learn(found);
+                    }
                     Notice::Forked { parent, child } => self.tracer.inherit(parent, child),
                     // Others will come.
                     Notice::AllEnded if self.config.target.is_wide() => {}

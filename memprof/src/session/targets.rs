@@ -8,7 +8,7 @@ use memprof_common::{counters::Counters, settings::WideScope};
 use super::collector::{State, monotonic};
 use crate::{
     bad_input,
-    config::{Destination, TargetChoice, TraceConfig},
+    config::{Destination, Events, TargetChoice, TraceConfig},
     identity::{Pid, SpaceId},
     probes::{
         attach::{Coverage, Found, Probed},
@@ -17,6 +17,7 @@ use crate::{
         kernel_side::{Children, KernelSide, Loaded, Scope},
         offsets::{KERNEL_BTF, kernel_offsets},
         rings::{Rings, cpus, first_ring_bytes},
+        territory::{Surveyor, Territory},
     },
     target::{
         launch::{ChildOutput, Held, launch},
@@ -75,6 +76,11 @@ pub struct Tracer {
     probed: HashMap<Scope, Probed>,
     inner: InnerPlans,
     whom: Whom,
+    events: Events,
+    /// Finds allocators' code, if mappings are followed.
+    surveyor: Surveyor,
+    /// What it has found that the collector does not know yet.
+    found: Territory,
     spaces: Vec<Option<SpaceId>>,
     /// Processes that live, and whose mappings can't be read.
     hidden: u64,
@@ -124,7 +130,7 @@ impl Tracer {
     /// If the kernel refuses.
     pub fn load(
         target: &TargetChoice,
-        children: Children,
+        (children, events): (Children, Events),
         inner: InnerPlans,
     ) -> Result<(Self, Rings, UnwindMaps)> {
         let wide = match target {
@@ -150,11 +156,17 @@ impl Tracer {
         } = loaded?;
         // A panic has been printed; every function is probed at its first instruction then.
         side.place_by(emulation.unwrap_or_else(|_| Emulation::unknown()));
+        if events.mmap {
+            side.watch_system_calls()?;
+        }
         let tracer = Self {
             side,
             probed: HashMap::new(),
             inner,
             whom: Whom::new(target, children),
+            events,
+            surveyor: Surveyor::default(),
+            found: Territory::default(),
             spaces: Vec::new(),
             hidden: 0,
         };
@@ -183,6 +195,9 @@ impl Tracer {
                     )
                 }
             })?;
+            if !self.events.malloc {
+                continue;
+            }
             if found.allocators == 0 && found.refused > 0 {
                 return Err(self.refusal(facts));
             }
@@ -226,7 +241,8 @@ impl Tracer {
 
     /// Tells the collector's state whom it will hear of. Who they are is read again: a process
     /// may have become another program since it was first looked at.
-    pub fn introduce(&self, targets: &mut Targets, state: &mut State) {
+    pub fn introduce(&mut self, targets: &mut Targets, state: &mut State) {
+        state.learn(self.take_territory());
         let now = monotonic();
         for (facts, space) in targets.processes.iter_mut().zip(&self.spaces) {
             let Some(space) = *space else { continue };
@@ -237,11 +253,23 @@ impl Tracer {
         }
     }
 
-    /// Probes what `pid` has mapped and is not probed yet.
+    /// Allocators' code that was found since this was asked last.
+    pub fn take_territory(&mut self) -> Territory {
+        std::mem::take(&mut self.found)
+    }
+
+    /// Probes what `pid` has mapped and is not probed yet, as far as blocks are followed.
     ///
     /// # Errors
     /// If the process is gone.
     pub fn look_at(&mut self, pid: Pid) -> Result<Found> {
+        if self.events.mmap {
+            let found = self.surveyor.look_at(pid)?;
+            self.found.extend(found);
+        }
+        if !self.events.malloc {
+            return Ok(Found::default());
+        }
         let scope = self.whom.scope(pid);
         let probed = self.probed.entry(scope).or_default();
         probed.look_at(&mut self.side, &mut self.inner, pid, scope)

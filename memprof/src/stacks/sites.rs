@@ -83,6 +83,19 @@ impl SiteTotals {
         self.discarded_count += self.outstanding_count();
     }
 
+    /// Takes other totals, which were added before, out of these.
+    pub fn subtract(&mut self, other: &Self) {
+        let less = |from: &mut u64, what: u64| *from = from.saturating_sub(what);
+        less(&mut self.allocated_bytes, other.allocated_bytes);
+        less(&mut self.allocated_count, other.allocated_count);
+        less(&mut self.freed_bytes, other.freed_bytes);
+        less(&mut self.freed_count, other.freed_count);
+        less(&mut self.inherited_bytes, other.inherited_bytes);
+        less(&mut self.inherited_count, other.inherited_count);
+        less(&mut self.discarded_bytes, other.discarded_bytes);
+        less(&mut self.discarded_count, other.discarded_count);
+    }
+
     /// Adds other totals to these.
     pub fn add(&mut self, other: &Self) {
         self.allocated_bytes += other.allocated_bytes;
@@ -195,6 +208,21 @@ impl Sites {
         };
         self.totals[site as usize].free(amount);
         amount
+    }
+
+    /// Counts the end of a part of what was allocated at a site.
+    pub fn free_part(&mut self, site: u32, part: Amount) {
+        self.totals[site as usize].free(part);
+    }
+
+    /// Takes a [`Sites::free_part`] back.
+    pub fn unfree_part(&mut self, site: u32, part: Amount) {
+        self.totals[site as usize].unfree(part);
+    }
+
+    /// What was counted at a site should not have been: forgets it, and says what it was.
+    pub fn take_back(&mut self, site: u32) -> SiteTotals {
+        std::mem::take(&mut self.totals[site as usize])
     }
 
     /// Takes a [`Sites::free`] back.

@@ -137,6 +137,10 @@ impl CopyUnwinder {
     fn start_at_call(&mut self, stack: &CopiedStack<'_>, code: Code<'_>) -> Option<Continued> {
         let known = stack.known.get(..stack.frames)?;
         let registers = Registers::of_call(&stack.registers.call);
+        // In a system call the innermost frame is where it was made.
+        if known.first() == registers.pc().as_ref() {
+            return self.walk(known, 1, stack, registers, true, code);
+        }
         if known.get(1) != registers.pc().as_ref() {
             return None;
         }

@@ -18,6 +18,7 @@ mod formats;
 mod inner_probes;
 mod mappings;
 mod marks;
+mod mmaps;
 mod names;
 mod other_files;
 mod overhead;

@@ -43,6 +43,8 @@ fn allocator(rank: u32, bytes: u64, count: u64, guilty: usize, stack: Vec<Frame>
         processes: 1,
         group: None,
         stack_id: HexStackId(0x9f1c_0000_0000_0000 + u64::from(rank)),
+        kind: AllocatorKind::Malloc,
+        mapping: None,
         outstanding_bytes: bytes,
         outstanding_count: count,
         shown_bytes: bytes,
@@ -252,6 +254,31 @@ pub(crate) fn earlier() -> Report {
     report
 }
 
+/// A run that followed mappings too, some of whose ends were lost.
+pub(crate) fn mapped() -> Report {
+    let mut report = report();
+    report.events.push(EventKind::Mmap);
+    let summary = &mut report.summary;
+    summary.mapped_bytes = Some(3_178_496);
+    summary.mapped_count = Some(17);
+    summary.heap_bytes = Some(135_168);
+    summary.thread_stack_bytes = Some(2_105_344);
+    summary.allocator_mapped_bytes = Some(14_680_064);
+    summary.file_mapped_bytes = Some(4_194_304);
+    let pool = &mut report.top_allocators[1];
+    pool.kind = AllocatorKind::Mmap;
+    pool.mapping = Some(MappingKind::Anonymous);
+    let partly = &mut report.top_allocators[2];
+    partly.kind = AllocatorKind::Mmap;
+    partly.mapping = Some(MappingKind::ThreadStack);
+    partly.freed_count = 0;
+    report.quality.complete = false;
+    report.quality.lost.map = 2;
+    report.quality.lost.unmap = 1;
+    report.quality.unknown_unmaps = 5;
+    report
+}
+
 /// Processes of a machine, by their cgroups.
 pub(crate) fn grouped() -> Report {
     let mut report = troubled();
@@ -382,6 +409,7 @@ pub(crate) fn troubled() -> Report {
         free: 1,
         stack: 3,
         process: 1,
+        ..Lost::default()
     };
     quality.superseded = 4;
     quality.stacks = StackWays {

@@ -26,6 +26,12 @@ fn intervals_on_a_wide_page() {
 }
 
 #[test]
+fn text_with_mappings() {
+    let report = sample::mapped();
+    assert_snapshot!(export("text", plain(100), &[&report], &report));
+}
+
+#[test]
 fn text_of_a_troubled_run() {
     assert_snapshot!(export("text", plain(80), &[], &sample::troubled()));
 }

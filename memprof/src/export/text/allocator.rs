@@ -7,11 +7,11 @@ use super::fit::{columns, comma_separated, keep_end};
 use super::history::Before;
 use super::name::shorten;
 use super::page::{Page, Paint, Span};
-use super::plural;
 use super::stack;
 use super::summary::verdict_name;
+use super::things_of;
 use crate::export::label::{file_name, function_label, source_label};
-use crate::report::{Report, TopAllocator, Verdict};
+use crate::report::{AllocatorKind, Report, TopAllocator, Verdict};
 use crate::units::{format_count, format_rate, format_seconds, format_size, format_size_change};
 
 /// Where the lines below an entry's first begin.
@@ -109,17 +109,20 @@ fn holding_facts(
         });
     }
     if allocator.shown_count == allocator.outstanding_count {
-        facts.push(plural(allocator.shown_count, "block"));
+        facts.push(things_of(allocator.shown_count, allocator));
     } else {
         facts.push(format!(
             "{} of {} shown",
             format_count(allocator.shown_count),
-            plural(allocator.outstanding_count, "block")
+            things_of(allocator.outstanding_count, allocator)
         ));
         facts.push(format!(
             "{} in all",
             format_size(allocator.outstanding_bytes)
         ));
+    }
+    if let Some(mapping) = allocator.mapping {
+        facts.push(mapping.name().to_owned());
     }
     if let Some(age) = allocator.oldest_age_seconds {
         facts.push(format!("oldest {}", format_seconds(age)));
@@ -156,15 +159,21 @@ fn plural_processes(count: u64) -> String {
 
 /// What went through the stack.
 fn history_facts(allocator: &TopAllocator) -> Vec<String> {
+    let (got, given_back, none) = match allocator.kind {
+        AllocatorKind::Malloc => ("allocated", "freed", "none freed"),
+        AllocatorKind::Mmap => ("mapped", "unmapped", "none unmapped"),
+    };
     let allocated = format!(
-        "allocated {} in {}",
+        "{got} {} in {}",
         format_size(allocator.allocated_bytes),
-        plural(allocator.allocated_count, "block")
+        things_of(allocator.allocated_count, allocator)
     );
     let freed = match allocator.freed_count {
-        0 => "none freed".to_owned(),
+        // Of a mapping a part may be gone.
+        0 if allocator.freed_bytes == 0 => none.to_owned(),
+        0 => format!("{given_back} {} of it", format_size(allocator.freed_bytes)),
         count => format!(
-            "freed {} in {}",
+            "{given_back} {} in {}",
             format_size(allocator.freed_bytes),
             format_count(count)
         ),

@@ -7,7 +7,7 @@ use super::figures::Figures;
 use super::fit::{columns, comma_separated, pad_left};
 use super::history::{Before, difference};
 use super::page::{Page, Paint};
-use super::plural;
+use super::{plural, things, things_of};
 use crate::report::{Report, TopAllocator};
 use crate::units::{format_seconds, format_size, format_size_change};
 
@@ -30,7 +30,7 @@ pub(super) fn write(
     );
     let mut facts = vec![format!(
         "{outstanding} outstanding in {}",
-        plural(summary.outstanding_count, "block")
+        things(summary.outstanding_count, report)
     )];
     if let Some(rss) = summary.rss_end_bytes {
         let rss = with_change(rss, before.and_then(|before| before.rss_bytes));
@@ -66,7 +66,7 @@ fn write_rows(page: &mut Page<'_>, report: &Report, before: Option<&Before>) -> 
         let change = before.and_then(|before| before.change_of(one, report.duration_seconds));
         change.map(|(bytes, _)| format_size_change(bytes))
     });
-    let blocks = column(allocators, |one| Some(plural(one.shown_count, "block")));
+    let blocks = column(allocators, |one| Some(things_of(one.shown_count, one)));
     let ages = column(allocators, |one| {
         let age = format_seconds(one.oldest_age_seconds?);
         Some(format!("oldest {age}"))

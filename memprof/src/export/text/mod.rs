@@ -26,7 +26,7 @@ use self::history::{Before, History};
 use self::page::{Page, Paint};
 use super::{Exporter, Style};
 use crate::diff::Diff;
-use crate::report::Report;
+use crate::report::{AllocatorKind, EventKind, Report, TopAllocator};
 use crate::units::format_count;
 
 /// Where the text behind the labels of the header, the summary and the trust section begins.
@@ -111,6 +111,24 @@ fn write_allocators(
 fn labelled(page: &mut Page<'_>, label: &str, parts: &[String]) -> io::Result<()> {
     let label = fit::pad_right(&format!("  {label}"), LABEL_COLUMNS);
     page.paragraph(vec![(label, Paint::Faint)], parts, Paint::Plain)
+}
+
+/// So many of what a report counts: blocks, mappings, or both.
+fn things(count: u64, report: &Report) -> String {
+    let has = |kind| report.events.contains(&kind);
+    match (has(EventKind::Malloc), has(EventKind::Mmap)) {
+        (false, true) => plural(count, "mapping"),
+        (true, true) => format!("{} and mappings", plural(count, "block")),
+        _ => plural(count, "block"),
+    }
+}
+
+/// So many of what a call path allocates.
+fn things_of(count: u64, allocator: &TopAllocator) -> String {
+    match allocator.kind {
+        AllocatorKind::Malloc => plural(count, "block"),
+        AllocatorKind::Mmap => plural(count, "mapping"),
+    }
 }
 
 /// `1 event`, `2 events`.

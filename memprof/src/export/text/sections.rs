@@ -5,7 +5,7 @@ use std::io;
 use super::allocator::with_place;
 use super::figures::Figures;
 use super::page::{Page, Paint};
-use super::plural;
+use super::things;
 use crate::report::{Report, Window};
 use crate::units::{format_count, format_size};
 
@@ -47,7 +47,7 @@ fn write_window(page: &mut Page<'_>, report: &Report, window: &Window) -> io::Re
         ),
         (format_size(window.left_bytes), Paint::Strong),
         (
-            format!(" in {}", plural(window.left_count, "block")),
+            format!(" in {}", things(window.left_count, report)),
             Paint::Plain,
         ),
     ])?;

@@ -5,7 +5,7 @@ use std::io;
 use super::fit::{columns, comma_separated, pad_left, pad_right, words};
 use super::history::difference;
 use super::page::{Page, Paint};
-use super::{LABEL_COLUMNS, labelled, plural};
+use super::{LABEL_COLUMNS, labelled, plural, things};
 use crate::report::{LeakDetection, Report, Severity, Summary, Verdict};
 use crate::units::{format_rate, format_seconds, format_size, format_size_change};
 
@@ -17,7 +17,7 @@ struct Row {
 }
 
 pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
-    let rows = rows(&report.summary, report.duration_seconds);
+    let rows = rows(report);
     let figure_columns = rows
         .iter()
         .map(|row| columns(&row.figure))
@@ -41,10 +41,11 @@ pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     labelled(page, "verdict", &words(&verdict(&report.leak_detection)))
 }
 
-fn rows(summary: &Summary, duration_seconds: f64) -> Vec<Row> {
-    let mut allocated = vec![plural(summary.allocated_count, "block")];
+fn rows(report: &Report) -> Vec<Row> {
+    let (summary, duration_seconds) = (&report.summary, report.duration_seconds);
+    let mut allocated = vec![things(summary.allocated_count, report)];
     allocated.extend(throughput(summary.allocated_bytes, duration_seconds));
-    let mut held = vec![plural(summary.outstanding_count, "block"), peak(summary)];
+    let mut held = vec![things(summary.outstanding_count, report), peak(summary)];
     if let Some([low, high]) = summary.outstanding_bytes_ci95 {
         let interval = format!(
             "95 % between {} and {}",
@@ -67,11 +68,11 @@ fn rows(summary: &Summary, duration_seconds: f64) -> Vec<Row> {
         Row {
             label: "freed",
             figure: format_size(summary.freed_bytes),
-            details: vec![plural(summary.freed_count, "block")],
+            details: vec![things(summary.freed_count, report)],
         },
     ];
     if summary.inherited_count > 0 {
-        let blocks = plural(summary.inherited_count, "block");
+        let blocks = things(summary.inherited_count, report);
         rows.push(Row {
             label: "inherited",
             figure: format_size(summary.inherited_bytes),
@@ -79,13 +80,14 @@ fn rows(summary: &Summary, duration_seconds: f64) -> Vec<Row> {
         });
     }
     if summary.discarded_count > 0 {
-        let blocks = plural(summary.discarded_count, "block");
+        let blocks = things(summary.discarded_count, report);
         rows.push(Row {
             label: "discarded",
             figure: format_size(summary.discarded_bytes),
             details: words(&format!("{blocks} gone by exec")),
         });
     }
+    rows.extend(mappings(summary));
     rows.push(rss(summary));
     if let Some(unattributed) = summary.unattributed_bytes {
         rows.push(Row {
@@ -93,6 +95,50 @@ fn rows(summary: &Summary, duration_seconds: f64) -> Vec<Row> {
             figure: format_size_change(unattributed),
             details: words("RSS growth beyond what is outstanding"),
         });
+    }
+    rows
+}
+
+/// What is mapped, if that was followed.
+fn mappings(summary: &Summary) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let (Some(bytes), Some(count)) = (summary.mapped_bytes, summary.mapped_count) else {
+        return rows;
+    };
+    let mut details = vec!["of the outstanding,".to_owned(), plural(count, "mapping")];
+    let parts = [
+        (summary.heap_bytes, "heap (brk)"),
+        (summary.thread_stack_bytes, "thread stacks"),
+    ];
+    for (bytes, what) in parts {
+        if let Some(bytes) = bytes.filter(|bytes| *bytes > 0) {
+            details.push(format!("{} {what}", format_size(bytes)));
+        }
+    }
+    let first = details.remove(0);
+    let mut details = comma_separated(details);
+    details.insert(0, first);
+    rows.push(Row {
+        label: "mapped",
+        figure: format_size(bytes),
+        details,
+    });
+    let apart = [
+        (
+            summary.allocator_mapped_bytes,
+            "of allocators",
+            "mapped by allocators for their blocks",
+        ),
+        (summary.file_mapped_bytes, "of files", "mapped from files"),
+    ];
+    for (bytes, label, what) in apart {
+        if let Some(bytes) = bytes.filter(|bytes| *bytes > 0) {
+            rows.push(Row {
+                label,
+                figure: format_size(bytes),
+                details: words(&format!("{what}, not in what is outstanding")),
+            });
+        }
     }
     rows
 }

@@ -6,7 +6,7 @@ use std::io;
 use super::fit::{comma_separated, keep_end, words};
 use super::page::{Page, Paint};
 use super::{labelled, plural};
-use crate::report::{Coverage, Overhead, Quality, Report, SamplingMode};
+use crate::report::{Coverage, EventKind, Overhead, Quality, Report, SamplingMode};
 use crate::units::{format_count, format_seconds, format_size};
 
 /// Files without symbols that are listed.
@@ -32,7 +32,7 @@ pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         let text = describe_coverage(page, coverage);
         labelled(page, label, &words(&text))?;
     }
-    if quality.coverage.is_empty() {
+    if quality.coverage.is_empty() && report.events.contains(&EventKind::Malloc) {
         labelled(page, "probed", &words("no allocator"))?;
     }
     let cost = cost(&quality.overhead);
@@ -99,6 +99,22 @@ fn limits(quality: &Quality) -> Vec<(&'static str, String)> {
     );
     limit(
         "lost",
+        lost.map,
+        format!(
+            "{}: more is outstanding than shown",
+            plural(lost.map, "mapping")
+        ),
+    );
+    limit(
+        "lost",
+        lost.unmap,
+        format!(
+            "{}: some mappings may look outstanding that are not",
+            plural(lost.unmap, "unmapping")
+        ),
+    );
+    limit(
+        "lost",
         lost.stack,
         format!(
             "{}: their allocations count under an unknown one",
@@ -146,6 +162,14 @@ fn limits(quality: &Quality) -> Vec<(&'static str, String)> {
         format!(
             "{}, of blocks from before tracing began or in an allocator's own cache",
             format_count(quality.unknown_frees)
+        ),
+    );
+    limit(
+        "unknown unmaps",
+        quality.unknown_unmaps,
+        format!(
+            "{}, of mappings from before tracing began",
+            format_count(quality.unknown_unmaps)
         ),
     );
     let stacks = &quality.stacks;

@@ -12,8 +12,9 @@ use nix::{
 
 use super::super::weight::Resident;
 use crate::{
+    events::event::MappingKind,
     identity::{Nanoseconds, Pid, seconds_since},
-    pipeline,
+    pipeline::{self, MappedTotals},
     report::{Overhead, Summary, TimelinePoint},
     target::process::resident_bytes,
 };
@@ -47,7 +48,27 @@ pub(super) fn summary(
         rss_start_bytes: resident.start,
         rss_end_bytes: resident.last,
         rss_peak_bytes: resident.peak,
+        mapped_bytes: None,
+        mapped_count: None,
+        heap_bytes: None,
+        thread_stack_bytes: None,
+        allocator_mapped_bytes: None,
+        file_mapped_bytes: None,
         unattributed_bytes: growth.map(|growth| growth - sums.outstanding_bytes() as i64),
+    }
+}
+
+/// The same, with what of it is mapped.
+pub(super) fn with_mappings(summary: Summary, mapped: &MappedTotals) -> Summary {
+    let program = mapped.program();
+    Summary {
+        mapped_bytes: Some(program.bytes),
+        mapped_count: Some(program.count),
+        heap_bytes: Some(mapped.of(MappingKind::Heap).bytes),
+        thread_stack_bytes: Some(mapped.of(MappingKind::ThreadStack).bytes),
+        allocator_mapped_bytes: Some(mapped.allocators.bytes),
+        file_mapped_bytes: Some(mapped.files.bytes),
+        ..summary
     }
 }
 

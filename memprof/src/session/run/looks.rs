@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     identity::{Pid, seconds_since},
+    probes::territory::Territory,
     target::memory_limit,
 };
 
@@ -22,6 +23,7 @@ const MOST_LIMITS: usize = 16;
 impl Run {
     /// Weighs the targets, and takes note of a launched command's end.
     pub(super) fn look(&mut self) {
+        self.learn();
         let (living, perf_maps): (Vec<Pid>, _) = {
             let mut state = self.shared.lock();
             let living = state.processes.living();
@@ -44,6 +46,18 @@ impl Run {
         self.restrain(&living);
         self.symbols.read_perf_maps(perf_maps);
         self.note_status();
+    }
+
+    /// Looks for allocators in files that stacks of mappings go through, and that nobody has looked at.
+    pub(super) fn learn(&mut self) {
+        let unknown = self.shared.lock().take_unknown_files();
+        let mut found = Territory::default();
+        for module in unknown {
+            if let Some(file) = module.file() {
+                found.look_at(file, module.path());
+            }
+        }
+        self.shared.lock().learn(found);
     }
 
     /// The warm-up is over: what is outstanding by now is no growth.

@@ -13,14 +13,14 @@ use super::{
         left_report,
     },
     Ended, Run,
-    figures::{point, summary, timestamp, weigh_self},
+    figures::{point, summary, timestamp, weigh_self, with_mappings},
 };
 use crate::{
     config::TargetChoice,
     export::Format,
     growth::{Context, Limit, Losses, Ticks},
     identity::seconds_since,
-    probes::kernel_side::lost_allocations,
+    probes::kernel_side::{lost_allocations, lost_ends},
     report::{
         EventKind, LeakDetection, Memprof, Process, Report, Schema, Summary, Target, TargetKind,
     },
@@ -132,6 +132,7 @@ impl Run {
         } else {
             self.config.top
         };
+        self.learn();
         let now = monotonic();
         let mut extract = {
             let state = self.shared.lock();
@@ -157,7 +158,7 @@ impl Run {
         };
         let top_allocators = name(&extract.sites);
         let between_marks = left_report::windows(&extract.left, &mut name);
-        let loses = extract.quality.lost.free > 0;
+        let loses = extract.quality.lost.free + extract.quality.lost.unmap > 0;
         let by_cycle = extract.left.cycles.take().zip(self.cycles.as_ref());
         let by_cycle = by_cycle
             .map(|(left, run)| left_report::cycles(run, left, self.start, loses, &mut name));
@@ -194,12 +195,12 @@ impl Run {
             },
             started_at: timestamp(self.started_at),
             duration_seconds: elapsed,
-            events: vec![EventKind::Malloc],
+            events: self.events(),
             summary: Summary {
                 outstanding_bytes_ci95: extract
                     .uncertainty
                     .interval95(extract.summary.totals.outstanding_bytes()),
-                ..summary(&extract.summary, self.start, self.resident)
+                ..self.summary(&extract)
             },
             leak_detection: self.leak_detection(&extract),
             top_allocators,
@@ -213,6 +214,23 @@ impl Run {
             quality,
             check: None,
         })
+    }
+
+    pub(super) fn events(&self) -> Vec<EventKind> {
+        let events = self.config.events;
+        let kinds = [
+            events.malloc.then_some(EventKind::Malloc),
+            events.mmap.then_some(EventKind::Mmap),
+        ];
+        kinds.into_iter().flatten().collect()
+    }
+
+    pub(super) fn summary(&self, extract: &Extract) -> Summary {
+        let summary = summary(&extract.summary, self.start, self.resident);
+        match self.config.events.mmap {
+            true => with_mappings(summary, &extract.mapped),
+            false => summary,
+        }
     }
 
     /// Reads what just-in-time compilers have listed so far; what of it will be missing.
@@ -243,6 +261,11 @@ impl Run {
     /// What limits the numbers, beside what is counted.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = self.notes.clone();
+        if self.config.events.mmap {
+            notes.push(
+                "what following mappings costs at each system call is not in the cost".to_owned(),
+            );
+        }
         notes.extend(self.tracer.limit());
         for coverage in self.tracer.probed().flat_map(|probed| probed.coverage()) {
             for refusal in &coverage.refusals {
@@ -255,8 +278,9 @@ impl Run {
     /// What judgements depend on besides the series.
     pub(super) fn context(&self, counters: &Counters, ticks: Ticks) -> Context {
         let hits = counters[Counter::ProbeHits as usize].max(1) as f64;
-        let lost_frees = counters[Counter::LostFree as usize];
-        let lost = lost_allocations(counters) + lost_frees;
+        let lost_frees = lost_ends(counters);
+        let lost_maps = counters[Counter::LostMap as usize];
+        let lost = lost_allocations(counters) + lost_maps + lost_frees;
         Context {
             losses: Losses {
                 frees: lost_frees,

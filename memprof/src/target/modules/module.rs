@@ -133,6 +133,11 @@ impl Module {
         self.stamp().map(|stamp| stamp.size)
     }
 
+    /// Device and inode of the open file.
+    pub fn file_key(&self) -> Option<(u64, u64)> {
+        self.stamp().map(|stamp| (stamp.device, stamp.inode))
+    }
+
     pub(super) fn stamp(&self) -> Option<Stamp> {
         self.opened.as_ref().ok().map(|opened| opened.stamp)
     }

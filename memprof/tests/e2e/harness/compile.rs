@@ -34,6 +34,7 @@ pub(crate) fn program(name: &str) -> PathBuf {
         "sites_static" => build("sites", name, &["-static"]),
         "known_calls_static" => build("known_calls", name, &["-static"]),
         "known_calls_musl" => build("known_calls", name, &["-specs", MUSL_SPECS]),
+        "mmaps_stripped" => build("mmaps", name, &["-static", "-s"]),
         // Unwind information that is not loaded, and no frame pointers.
         "copied_debug_frame" => build(
             "copied",
