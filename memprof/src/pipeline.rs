@@ -2,11 +2,13 @@
 //! No I/O and no clock: a live run, a recording and a scripted test all end here.
 //!
 //! - `pipeline/space.rs`: one address space: members, live table, sites
+//! - `pipeline/blocks.rs`: what allocations, frees and resizes do
 //! - `pipeline/resizes.rs`: the old blocks of `realloc`s that may still fail
 //! - `pipeline/snapshot.rs`: what a report is made of
 //! - `pipeline/windows.rs`: what was left between marks
 //! - `pipeline/judged.rs`: what is said of growth, by site and of the whole
 
+mod blocks;
 mod judged;
 mod resizes;
 mod snapshot;
@@ -21,7 +23,6 @@ use memprof_common::sampling::Schedule;
 use crate::events::event::{Event, Nanoseconds, Pid, SpaceId, StackEnd, StackId, What};
 use crate::events::order::Sink;
 use crate::growth::{Context, Course, DEFAULT_SHIFT, Judgement, Room, Ticks};
-use crate::live::Block;
 use crate::stacks::sites::MAX_SITES;
 use crate::stacks::table::MAX_STACKS;
 use crate::stacks::{SiteTotals, StackTable};
@@ -379,97 +380,6 @@ impl Pipeline {
             .push(Space::new(id, self.start, seed, self.limits.sites));
         self.indices.insert(id, at);
         at
-    }
-
-    fn allocate(
-        &mut self,
-        time: Nanoseconds,
-        space: SpaceId,
-        address: u64,
-        size: u64,
-        stack: StackId,
-    ) {
-        let at = self.space_at(space);
-        let space = &mut self.spaces[at];
-        if self.live_blocks >= self.limits.live_blocks && !space.table.contains(address) {
-            self.counts.overflowed += 1;
-            return;
-        }
-        let mean_bytes = self.sampling.mean_at(time);
-        let tick = self.ticks.of(time);
-        let site = match space.sites.find(stack, mean_bytes) {
-            Some(site) => site,
-            None => {
-                self.stacks.expect(stack);
-                let site = space.sites.create(stack, mean_bytes);
-                self.counts.overflowed_sites += u64::from(site as usize == self.limits.sites);
-                site
-            }
-        };
-        let block = Block {
-            site,
-            size,
-            birth: time,
-        };
-        if let Some(old) = space.table.insert(address, block) {
-            self.counts.superseded += 1;
-            let amount = space.died(&old, &self.ticks, tick, &mut self.room);
-            self.summary.totals.free(amount);
-        } else {
-            self.live_blocks += 1;
-        }
-        let amount = space.born(site, size, tick, &mut self.room);
-        self.summary.totals.allocate(amount);
-        self.note_peak(time);
-    }
-
-    #[inline]
-    fn free(&mut self, time: Nanoseconds, space: SpaceId, address: u64) -> Option<Block> {
-        let at = self.space_at(space);
-        let space = &mut self.spaces[at];
-        let Some(block) = space.table.remove(address) else {
-            // Most of the frees of a sampled run are of blocks that were not taken.
-            self.counts.unknown_frees += u64::from(!self.is_sampled);
-            return None;
-        };
-        self.live_blocks -= 1;
-        let tick = self.ticks.of(time);
-        let amount = space.died(&block, &self.ticks, tick, &mut self.room);
-        self.summary.totals.free(amount);
-        Some(block)
-    }
-
-    fn undo_resize(&mut self, time: Nanoseconds, space: SpaceId, address: u64) {
-        let Some(removed) = self.resizes.take(space, address) else {
-            self.counts.resize_failures_unmatched += 1;
-            return;
-        };
-        let Some(block) = removed else {
-            let counted = u64::from(!self.is_sampled);
-            self.counts.unknown_frees = self.counts.unknown_frees.saturating_sub(counted);
-            return;
-        };
-        let at = self.space_at(space);
-        let space = &mut self.spaces[at];
-        if space.table.contains(address) {
-            self.counts.resize_failures_superseded += 1;
-            return;
-        }
-        space.table.insert(address, block);
-        self.live_blocks += 1;
-        let tick = self.ticks.of(time);
-        let amount = space.revived(&block, &self.ticks, tick, &mut self.room);
-        self.summary.totals.unfree(amount);
-        self.note_peak(time);
-    }
-
-    #[inline]
-    fn note_peak(&mut self, time: Nanoseconds) {
-        let outstanding = self.summary.totals.outstanding_bytes();
-        if outstanding > self.summary.peak_outstanding_bytes {
-            self.summary.peak_outstanding_bytes = outstanding;
-            self.summary.peak_at = time;
-        }
     }
 
     fn fork(&mut self, time: Nanoseconds, space: SpaceId, child: Pid, child_space: SpaceId) {
