@@ -3,6 +3,8 @@
 //!
 //! - `pipeline/space.rs`: one address space: members, live table, sites
 //! - `pipeline/blocks.rs`: what allocations, frees and resizes do
+//! - `pipeline/parallel.rs`: the same for many at a time, by several threads
+//! - `pipeline/workers.rs`: those threads
 //! - `pipeline/resizes.rs`: the old blocks of `realloc`s that may still fail
 //! - `pipeline/snapshot.rs`: what a report is made of
 //! - `pipeline/windows.rs`: what was left between marks
@@ -10,10 +12,12 @@
 
 mod blocks;
 mod judged;
+mod parallel;
 mod resizes;
 mod snapshot;
 mod space;
 mod windows;
+mod workers;
 
 use std::collections::VecDeque;
 
@@ -23,6 +27,7 @@ use memprof_common::sampling::Schedule;
 use crate::events::event::{Event, Nanoseconds, Pid, SpaceId, StackEnd, StackId, What};
 use crate::events::order::Sink;
 use crate::growth::{Context, Course, DEFAULT_SHIFT, Judgement, Room, Ticks};
+use crate::live::Division;
 use crate::stacks::sites::MAX_SITES;
 use crate::stacks::table::MAX_STACKS;
 use crate::stacks::{SiteTotals, StackTable};
@@ -31,6 +36,7 @@ use resizes::Resizes;
 pub use snapshot::{ProcessTotals, ShownFilter, SiteSnapshot, Snapshot};
 use space::Space;
 pub use windows::{Cell, Windows};
+pub use workers::{Hastened, LEAST_RUN, Workers};
 
 /// The most live blocks over all spaces: about 3 GiB. A forked child's copies count, though they
 /// take memory only as far as parent and child come to differ.
@@ -106,6 +112,7 @@ pub struct Pipeline {
     start: Nanoseconds,
     seed: u64,
     limits: Limits,
+    division: Division,
     spaces: Vec<Space>,
     indices: HashMap<SpaceId, usize>,
     /// The space of the last event and its index: the next event's most of the time.
@@ -143,6 +150,7 @@ impl Pipeline {
             start,
             seed,
             limits,
+            division: Division::default(),
             spaces: Vec::new(),
             indices: HashMap::new(),
             recent: None,
@@ -164,6 +172,12 @@ impl Pipeline {
             earlier_peak: (0, start),
             counts: Counts::default(),
         }
+    }
+
+    /// Divides the live tables of spaces to come, so that [`Pipeline::apply_run`] can have several
+    /// threads work on one.
+    pub fn divide(&mut self, division: Division) {
+        self.division = division;
     }
 
     /// Makes a process known that is followed from the start, or that joined a known space.
@@ -376,8 +390,13 @@ impl Pipeline {
     fn create(&mut self, id: SpaceId) -> usize {
         let at = self.spaces.len();
         let seed = self.seed ^ (u64::from(id.0) << 32);
-        self.spaces
-            .push(Space::new(id, self.start, seed, self.limits.sites));
+        self.spaces.push(Space::new(
+            id,
+            self.start,
+            seed,
+            self.division,
+            self.limits.sites,
+        ));
         self.indices.insert(id, at);
         at
     }

@@ -12,12 +12,15 @@
 //! - `mix.rs`: the invertible seeded hash of addresses
 //! - `segment.rs`: one segment
 //! - `table.rs`: [`LiveTable`], the directory of segments
+//! - `divided.rs`: [`DividedTable`], a large table in parts that threads work on side by side
 
+mod divided;
 mod mix;
 mod packed;
 mod segment;
 mod table;
 
+pub use divided::{DividedTable, Division, MAX_PART_BITS};
 pub use packed::{BIRTH_BITS, TICK_BITS};
 pub use table::LiveTable;
 

@@ -1,4 +1,7 @@
 //! What allocations, frees and resizes do to the blocks, the totals and the growth of their space.
+//!
+//! Each is two steps: what becomes of the live table, and what follows for all the rest from the block
+//! that was there before. `parallel.rs` makes the first ones of many events before the second ones.
 
 use super::Pipeline;
 use crate::events::event::{Nanoseconds, SpaceId, StackId};
@@ -14,37 +17,50 @@ impl Pipeline {
         stack: StackId,
     ) {
         let at = self.space_at(space);
-        let space = &mut self.spaces[at];
-        if self.live_blocks >= self.limits.live_blocks && !space.table.contains(address) {
+        let table = &self.spaces[at].table;
+        if self.live_blocks >= self.limits.live_blocks && !table.contains(address) {
             self.counts.overflowed += 1;
             return;
         }
-        let mean_bytes = self.sampling.mean_at(time);
-        let tick = self.ticks.of(time);
-        let site = match space.sites.find(stack, mean_bytes) {
-            Some(site) => site,
-            None => {
-                self.stacks.expect(stack);
-                let site = space.sites.create(stack, mean_bytes);
-                self.counts.overflowed_sites += u64::from(site as usize == self.limits.sites);
-                site
-            }
-        };
         let block = Block {
-            site,
+            site: self.site(at, time, stack),
             size,
             birth: time,
         };
-        if let Some(old) = space.table.insert(address, block) {
+        let old = self.spaces[at].table.insert(address, block);
+        self.allocated(at, &block, old);
+    }
+
+    /// The site of a stack whose block was allocated at `time` in the space of an index; from now on,
+    /// if there was none.
+    #[inline]
+    pub(super) fn site(&mut self, at: usize, time: Nanoseconds, stack: StackId) -> u32 {
+        let mean_bytes = self.sampling.mean_at(time);
+        let space = &mut self.spaces[at];
+        if let Some(site) = space.sites.find(stack, mean_bytes) {
+            return site;
+        }
+        self.stacks.expect(stack);
+        let site = space.sites.create(stack, mean_bytes);
+        self.counts.overflowed_sites += u64::from(site as usize == self.limits.sites);
+        site
+    }
+
+    /// Counts a block that took the place of `old` in the table of a space.
+    #[inline]
+    pub(super) fn allocated(&mut self, at: usize, block: &Block, old: Option<Block>) {
+        let space = &mut self.spaces[at];
+        let tick = self.ticks.of(block.birth);
+        if let Some(old) = old {
             self.counts.superseded += 1;
             let amount = space.died(&old, &self.ticks, tick, &mut self.room);
             self.summary.totals.free(amount);
         } else {
             self.live_blocks += 1;
         }
-        let amount = space.born(site, size, tick, &mut self.room);
+        let amount = space.born(block.site, block.size, tick, &mut self.room);
         self.summary.totals.allocate(amount);
-        self.note_peak(time);
+        self.note_peak(block.birth);
     }
 
     #[inline]
@@ -55,17 +71,23 @@ impl Pipeline {
         address: u64,
     ) -> Option<Block> {
         let at = self.space_at(space);
-        let space = &mut self.spaces[at];
-        let Some(block) = space.table.remove(address) else {
+        let block = self.spaces[at].table.remove(address);
+        self.freed(at, time, block.as_ref());
+        block
+    }
+
+    /// Counts that a block was taken out of the table of a space, or that there was none.
+    #[inline]
+    pub(super) fn freed(&mut self, at: usize, time: Nanoseconds, block: Option<&Block>) {
+        let Some(block) = block else {
             // Most of the frees of a sampled run are of blocks that were not taken.
             self.counts.unknown_frees += u64::from(!self.is_sampled);
-            return None;
+            return;
         };
         self.live_blocks -= 1;
         let tick = self.ticks.of(time);
-        let amount = space.died(&block, &self.ticks, tick, &mut self.room);
+        let amount = self.spaces[at].died(block, &self.ticks, tick, &mut self.room);
         self.summary.totals.free(amount);
-        Some(block)
     }
 
     pub(super) fn undo_resize(&mut self, time: Nanoseconds, space: SpaceId, address: u64) {

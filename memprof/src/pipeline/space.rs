@@ -2,7 +2,7 @@
 
 use crate::events::event::{Nanoseconds, Pid, SpaceId};
 use crate::growth::{Room, Series, Tick, Ticks};
-use crate::live::{Block, LiveTable};
+use crate::live::{Block, DividedTable, Division};
 use crate::stacks::{Sites, weight::Amount};
 
 #[derive(Debug)]
@@ -13,7 +13,10 @@ pub(super) struct Space {
     /// The process that joined or left last.
     last_seen: Option<Pid>,
     seed: u64,
-    pub(super) table: LiveTable,
+    division: Division,
+    pub(super) table: DividedTable,
+    /// Its place among the spaces of the chunk that is being routed, see `parallel.rs`.
+    pub(super) place: Option<u32>,
     pub(super) sites: Sites,
     /// How each site's blocks come and go, by the sites' indices.
     pub(super) series: Vec<Series>,
@@ -23,13 +26,21 @@ pub(super) struct Space {
 }
 
 impl Space {
-    pub(super) fn new(id: SpaceId, start: Nanoseconds, seed: u64, max_sites: usize) -> Self {
+    pub(super) fn new(
+        id: SpaceId,
+        start: Nanoseconds,
+        seed: u64,
+        division: Division,
+        max_sites: usize,
+    ) -> Self {
         Self {
             id,
             members: Vec::new(),
             last_seen: None,
             seed,
-            table: LiveTable::new(start, seed),
+            division,
+            table: DividedTable::new(start, seed, division),
+            place: None,
             sites: Sites::with_limit(max_sites),
             series: Vec::new(),
             ended_at: None,
@@ -129,7 +140,7 @@ impl Space {
 
     /// The program is gone and its blocks with it; the totals stay.
     pub(super) fn discard(&mut self, start: Nanoseconds) {
-        self.table = LiveTable::new(start, self.seed);
+        self.table = DividedTable::new(start, self.seed, self.division);
         self.sites.discard();
     }
 }

@@ -23,10 +23,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::{
     code_maps::CodeMaps,
     copies::{Copies, Job},
+    helpers::{Helpers, division_for_this_machine},
     marks::Marks,
 };
 use crate::{
     events::{
+        backlog::Backlog,
         decode::decode,
         event::{Event, StackCopy, What},
         order::{Order, Sink},
@@ -34,7 +36,7 @@ use crate::{
         ring::{BatchEnd, Ring},
     },
     identity::{Nanoseconds, Pid, SpaceId, StackId},
-    pipeline::Pipeline,
+    pipeline::{LEAST_RUN, Pipeline, Workers},
     priority::hurry,
     probes::rings::{RingMap, Rings},
     stacks::table::MAX_STACKS,
@@ -83,6 +85,8 @@ pub struct State {
     pub undecodable: u64,
     /// What the rings take in the kernel.
     pub ring_bytes: u64,
+    /// How many threads have applied events.
+    pub threads: usize,
     /// Who unwinds copied stacks.
     pub copies: Copies,
     /// Named points.
@@ -100,13 +104,16 @@ impl State {
         notices: UnboundedSender<Notice>,
     ) -> Self {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), start);
+        let mut pipeline = Pipeline::new(start, seed);
+        pipeline.divide(division_for_this_machine());
         Self {
-            pipeline: Pipeline::new(start, seed),
+            pipeline,
             code,
             places: HashMap::new(),
             processes: Vec::new(),
             undecodable: 0,
             ring_bytes: 0,
+            threads: 1,
             copies,
             marks: Marks::default(),
             living: HashSet::new(),
@@ -228,6 +235,37 @@ impl Sink for State {
     }
 }
 
+/// The state, and who helps with long runs of events.
+struct Hastened<'a> {
+    state: &'a mut State,
+    workers: Option<&'a mut Workers>,
+}
+
+impl Sink for Hastened<'_> {
+    fn expect(&self, event: &Event) {
+        self.state.expect(event);
+    }
+
+    fn apply(&mut self, event: Event) {
+        self.state.apply(event);
+    }
+
+    fn least_run(&self) -> usize {
+        match self.workers {
+            Some(_) => LEAST_RUN,
+            None => usize::MAX,
+        }
+    }
+
+    fn apply_run(&mut self, run: &[Event]) -> bool {
+        match &mut self.workers {
+            // Frequent events are the pipeline's alone.
+            Some(workers) => self.state.pipeline.apply_run(run, workers),
+            None => false,
+        }
+    }
+}
+
 /// What is known of a process that was over before it could be looked at.
 fn gone(pid: Pid) -> ProcessFacts {
     ProcessFacts {
@@ -313,6 +351,8 @@ struct Reader {
     mmap_events: Option<MmapEvents>,
     order: Order,
     pace: Pace,
+    backlog: Backlog,
+    helpers: Helpers,
     waker: Epoll,
 }
 
@@ -329,6 +369,8 @@ impl Reader {
             mmap_events,
             order: Order::new(),
             pace: Pace::default(),
+            backlog: Backlog::default(),
+            helpers: Helpers::for_this_machine(),
             waker,
         };
         for map in maps {
@@ -434,7 +476,18 @@ impl Reader {
         if let Some((events, look)) = told {
             state.code.hear(events, look);
         }
-        self.order.release(watermark, &mut *state);
+        let wants_help = self.backlog.wants_help(now, self.order.len(), drained);
+        let workers = if wants_help {
+            self.helpers.call()
+        } else {
+            None
+        };
+        let mut hastened = Hastened {
+            state: &mut state,
+            workers,
+        };
+        self.order.release(watermark, &mut hastened);
+        state.threads = 1 + self.helpers.used();
         state.code.advance(watermark);
         state.code.catch_up(now);
         let continued = state.copies.take();
