@@ -140,7 +140,10 @@ impl DividedTable {
 
     #[inline]
     fn part_of(&self, address: u64) -> usize {
-        self.parts[0].part(address, self.bits)
+        match self.bits {
+            0 => 0,
+            bits => self.parts[0].part(address, bits),
+        }
     }
 
     #[cold]

@@ -35,11 +35,11 @@ impl Mix {
         (product ^ (product >> FOLD)).wrapping_mul(self.second) & MASK
     }
 
-    /// Which of 2^`bits` parts a number falls into: by the upper bits of the first product, which the
-    /// hash leaves as good as free. Every number has a part, of more bits than a hash too.
+    /// Which of 2^`bits` parts a number falls into: by bits of its hash on which all of its own bear,
+    /// and by which no table orders its entries. Every number has a part, of more bits than a hash too.
     #[inline]
     pub(super) fn part(&self, number: u64, bits: u32) -> usize {
-        ((number.wrapping_mul(self.first) & MASK) >> (HASH_BITS - bits)) as usize
+        ((self.hash(number) >> (FOLD - bits)) & ((1 << bits) - 1)) as usize
     }
 
     #[inline]

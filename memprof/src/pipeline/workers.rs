@@ -120,3 +120,85 @@ impl Sink for Hastened<'_> {
         self.pipeline.apply_run(run, self.workers)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    fn workers(threads: usize) -> Workers {
+        Workers::start(threads, || {}).expect("threads can be started")
+    }
+
+    #[test]
+    fn every_task_is_done_once_and_what_is_done_meanwhile_too() {
+        let mut workers = workers(3);
+        assert_eq!(workers.used(), 0);
+        for count in [0, 1, 2, 100] {
+            let mut tasks = vec![0; count];
+            let mut settled = 0;
+            workers.share(&mut tasks, |task| *task += 1, || settled += 1);
+            assert_eq!((tasks, settled), (vec![1; count], 1));
+        }
+        assert_eq!(workers.used(), 3);
+    }
+
+    /// The task of the caller's and the one of the other thread wait for each other.
+    #[test]
+    fn tasks_are_done_side_by_side_by_threads_with_names() {
+        let mut workers = workers(1);
+        let names = Mutex::new(HashSet::new());
+        let both = std::sync::Barrier::new(2);
+        let work = |_: &mut ()| {
+            let name = thread::current().name().unwrap_or_default().to_owned();
+            names.lock().expect("no panic").insert(name);
+            both.wait();
+        };
+        workers.share(&mut [(), ()], work, || {});
+        let names = names.into_inner().expect("no panic");
+        assert!(
+            names.len() == 2 && names.contains("collector-1"),
+            "{names:?}"
+        );
+    }
+
+    #[test]
+    fn a_panic_in_a_thread_is_one_of_the_caller_and_the_threads_go_on() {
+        let mut workers = workers(2);
+        let done = AtomicUsize::new(0);
+        let work = |task: &mut usize| {
+            assert_ne!(*task, 3, "to be expected");
+            done.fetch_add(1, Ordering::Relaxed);
+        };
+        let mut tasks = [1, 2, 3, 4, 5];
+        let outcome = catch_unwind(AssertUnwindSafe(|| workers.share(&mut tasks, work, || {})));
+        assert!(outcome.is_err());
+        assert!(done.load(Ordering::Relaxed) <= 4);
+        workers.share(&mut [1, 2], work, || {});
+    }
+
+    #[test]
+    fn the_threads_end_with_whom_they_help() {
+        /// Counted by how many hold it: each thread for as long as it lives.
+        static ALIVE: Mutex<Option<Arc<()>>> = Mutex::new(None);
+        thread_local! {
+            static MINE: std::cell::RefCell<Option<Arc<()>>> = const { std::cell::RefCell::new(None) };
+        }
+        let alive = Arc::new(());
+        *ALIVE.lock().expect("no panic") = Some(Arc::clone(&alive));
+        let begin = || MINE.set(ALIVE.lock().expect("no panic").clone());
+        let workers = Workers::start(2, begin).expect("threads can be started");
+        while Arc::strong_count(&alive) < 4 {
+            thread::yield_now();
+        }
+        drop(workers);
+        while Arc::strong_count(&alive) > 2 {
+            thread::yield_now();
+        }
+    }
+}
