@@ -4,6 +4,7 @@
 //! - `pipeline/space.rs`: one address space: members, live table, sites
 //! - `pipeline/blocks.rs`: what allocations, frees and resizes do
 //! - `pipeline/parallel.rs`: the same for many at a time, by several threads
+//! - `pipeline/books.rs`: what is counted by site, by several threads
 //! - `pipeline/workers.rs`: those threads
 //! - `pipeline/resizes.rs`: the old blocks of `realloc`s that may still fail
 //! - `pipeline/snapshot.rs`: what a report is made of
@@ -11,6 +12,7 @@
 //! - `pipeline/judged.rs`: what is said of growth, by site and of the whole
 
 mod blocks;
+mod books;
 mod judged;
 mod parallel;
 mod resizes;

@@ -41,6 +41,19 @@ impl Room {
         }
     }
 
+    /// Sets room for so many aside, if there is as much, so that others can take it at the same time as
+    /// from this.
+    pub fn lend(&mut self, histories: usize) -> Option<Self> {
+        self.left = self.left.checked_sub(histories)?;
+        Some(Self::for_histories(histories))
+    }
+
+    /// Takes back what was not taken of room that was lent.
+    pub fn take_back(&mut self, lent: Self) {
+        self.left += lent.left;
+        self.refused += lent.refused;
+    }
+
     /// Gives the room of so many series back that are no more.
     pub fn give_back(&mut self, histories: usize) {
         self.left += histories;

@@ -6,6 +6,7 @@
 use super::Pipeline;
 use crate::events::event::{Nanoseconds, SpaceId, StackId};
 use crate::live::Block;
+use crate::stacks::weight::Amount;
 
 impl Pipeline {
     pub(super) fn allocate(
@@ -51,16 +52,22 @@ impl Pipeline {
     pub(super) fn allocated(&mut self, at: usize, block: &Block, old: Option<Block>) {
         let space = &mut self.spaces[at];
         let tick = self.ticks.of(block.birth);
+        let old = old.map(|old| space.died(&old, &self.ticks, tick, &mut self.room));
+        let amount = space.born(block.site, block.size, tick, &mut self.room);
+        self.sum_allocated(block.birth, amount, old);
+    }
+
+    /// Counts in the sums over all spaces what was allocated, in place of `old` at its address.
+    #[inline]
+    pub(super) fn sum_allocated(&mut self, time: Nanoseconds, amount: Amount, old: Option<Amount>) {
         if let Some(old) = old {
             self.counts.superseded += 1;
-            let amount = space.died(&old, &self.ticks, tick, &mut self.room);
-            self.summary.totals.free(amount);
+            self.summary.totals.free(old);
         } else {
             self.live_blocks += 1;
         }
-        let amount = space.born(block.site, block.size, tick, &mut self.room);
         self.summary.totals.allocate(amount);
-        self.note_peak(block.birth);
+        self.note_peak(time);
     }
 
     #[inline]
@@ -79,14 +86,23 @@ impl Pipeline {
     /// Counts that a block was taken out of the table of a space, or that there was none.
     #[inline]
     pub(super) fn freed(&mut self, at: usize, time: Nanoseconds, block: Option<&Block>) {
-        let Some(block) = block else {
+        let tick = self.ticks.of(time);
+        let amount = block.map(|block| {
+            let space = &mut self.spaces[at];
+            space.died(block, &self.ticks, tick, &mut self.room)
+        });
+        self.sum_freed(amount);
+    }
+
+    /// Counts in the sums over all spaces what was freed; `None`: something unknown.
+    #[inline]
+    pub(super) fn sum_freed(&mut self, amount: Option<Amount>) {
+        let Some(amount) = amount else {
             // Most of the frees of a sampled run are of blocks that were not taken.
             self.counts.unknown_frees += u64::from(!self.is_sampled);
             return;
         };
         self.live_blocks -= 1;
-        let tick = self.ticks.of(time);
-        let amount = self.spaces[at].died(block, &self.ticks, tick, &mut self.room);
         self.summary.totals.free(amount);
     }
 

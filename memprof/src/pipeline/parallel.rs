@@ -2,25 +2,29 @@
 //! one by one.
 //!
 //! Most of an event's time goes into the live table: the block is somewhere in memory. What happens to
-//! the blocks of one part of a table (`live/divided.rs`) does not depend on the others, so:
+//! the blocks of one part of a table (`live/divided.rs`) does not depend on the others. What follows from
+//! it for a site's totals and growth does not depend on other sites. So:
 //!
 //! 1. the events of a chunk are *routed*, in order: their spaces and sites looked up, or made, and what
 //!    is to be done in which part of which table noted, by lane;
 //! 2. the lanes are *worked off* side by side, each in order; what was in the table at an event's
 //!    address before it takes the event's place in the lane;
-//! 3. the chunk is *settled*, in order: from those blocks follow totals, growth, peak and counts, by
-//!    the code that applies events one by one too.
+//! 3. the chunk is *settled* with those blocks: side by side the books of each site (`books.rs`), in
+//!    order of the events, and beside them, in order, what is one for all: sums, peak, counts, resizes.
 //!
 //! While the lanes of one chunk are worked off, the chunk before is settled. Nothing is decided by what
-//! the threads do when: a lane has one thread at a time, and what is routed or settled is the caller's
-//! alone. Sites are made before earlier events are settled; nothing that is settled can tell.
+//! the threads do when: a part of a table, and a site, has one thread at a time, and what is routed or
+//! summed up is the caller's alone. Sites are made before earlier events are settled; nothing that is
+//! settled can tell.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use super::Pipeline;
+use super::books::BookKeeping;
 use super::workers::Workers;
 use crate::events::event::{Event, SpaceId, What};
 use crate::live::{Block, DividedTable, LiveTable, MAX_PART_BITS};
+use crate::stacks::weight::Amount;
 
 /// What is worked off side by side at the most.
 const LANES: usize = 1 << MAX_PART_BITS;
@@ -41,10 +45,20 @@ struct Operation {
 #[derive(Clone, Copy, Debug)]
 struct Route {
     lane: u32,
-    /// Index of the space.
-    space: u32,
+    /// Of its space in the chunk.
+    place: u32,
     /// Of an allocation.
-    site: u32,
+    site: Option<u32>,
+}
+
+/// An event of a chunk that was worked off.
+pub(super) struct Outcome<'a> {
+    pub(super) event: &'a Event,
+    pub(super) place: u32,
+    /// Of an allocation.
+    pub(super) site: Option<u32>,
+    /// The block that was at its address before.
+    pub(super) before: Option<Block>,
 }
 
 /// What is noted of some consecutive events.
@@ -52,8 +66,8 @@ struct Route {
 pub(super) struct Chunk {
     routes: Vec<Route>,
     lanes: [Vec<Operation>; LANES],
-    /// The spaces that they are in, by place.
-    spaces: Vec<u32>,
+    /// Indices of the spaces that they are in, by place.
+    pub(super) spaces: Vec<u32>,
 }
 
 /// A table, out of its space for as long as threads work on it.
@@ -63,8 +77,14 @@ struct Taken {
     lane_if_whole: usize,
 }
 
-/// What one thread does without a pause: a lane, and the tables that are its, by place.
-struct Task<'a> {
+/// What one thread does without a pause.
+enum Task<'a> {
+    Table(TableWork<'a>),
+    Books(BookKeeping<'a>),
+}
+
+/// A lane, and the tables that are its, by place.
+struct TableWork<'a> {
     tables: Vec<Option<&'a mut LiveTable>>,
     operations: &'a mut [Operation],
 }
@@ -83,22 +103,51 @@ impl Pipeline {
         let mut unsettled: &[Event] = &[];
         for events in run.chunks(workers.chunk_length) {
             self.route(events, &mut current);
-            let mut tables = self.take_tables(&current.spaces);
-            // The tables come back whatever happens: a report may still be made of them.
-            let outcome = catch_unwind(AssertUnwindSafe(|| {
-                let settle = || self.settle(unsettled, &before);
-                workers.share(&mut current.tasks(&mut tables), Task::work_off, settle);
-            }));
-            self.put_back(&current.spaces, tables);
-            if let Err(panic) = outcome {
-                resume_unwind(panic);
-            }
+            self.work_off(&mut current, (unsettled, &before), workers);
             unsettled = events;
             std::mem::swap(&mut current, &mut before);
         }
-        self.settle(unsettled, &before);
+        current.clear();
+        self.work_off(&mut current, (unsettled, &before), workers);
         workers.chunks = [current, before];
         true
+    }
+
+    /// Does what was routed to the tables, and settles the chunk before.
+    fn work_off(
+        &mut self,
+        chunk: &mut Chunk,
+        (events, before): (&[Event], &Chunk),
+        workers: &mut Workers,
+    ) {
+        let mut tables = self.take_tables(&chunk.spaces);
+        let mut books = self.take_books(events, before, workers.threads());
+        // All comes back whatever happens: a report may still be made of it.
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let ticks = self.ticks;
+            let mut tasks = chunk.table_work(&mut tables);
+            let keeps_books = books.is_none();
+            let settle = || match keeps_books {
+                true => self.settle(events, before),
+                false => self.sum_up(events, before),
+            };
+            tasks.extend(
+                books
+                    .iter_mut()
+                    .flat_map(|books| books.keeping(events, before, ticks))
+                    .map(Task::Books),
+            );
+            workers.share(&mut tasks, Task::work_off, settle);
+        }));
+        for (&at, taken) in chunk.spaces.iter().zip(tables) {
+            self.spaces[at as usize].table = taken.table;
+        }
+        if let Some(books) = books {
+            self.put_books_back(books, before);
+        }
+        if let Err(panic) = outcome {
+            resume_unwind(panic);
+        }
     }
 
     fn route(&mut self, events: &[Event], chunk: &mut Chunk) {
@@ -106,6 +155,7 @@ impl Pipeline {
         let part_bits = self.division.part_bits;
         for event in events {
             let at = self.space_at(event.space);
+            let tick = self.ticks.of(event.time);
             let (address, allocated) = match event.what {
                 What::Alloc {
                     address,
@@ -117,6 +167,7 @@ impl Pipeline {
                         size,
                         birth: event.time,
                     };
+                    self.spaces[at].begin_series(block.site, tick);
                     (address, Some(block))
                 }
                 What::Free { address } | What::ResizeFree { address } => (address, None),
@@ -142,8 +193,8 @@ impl Pipeline {
             });
             chunk.routes.push(Route {
                 lane: lane as u32,
-                space: at as u32,
-                site: allocated.map_or(0, |block| block.site),
+                place,
+                site: allocated.map(|block| block.site),
             });
         }
         for &at in &chunk.spaces {
@@ -151,21 +202,39 @@ impl Pipeline {
         }
     }
 
-    fn settle(&mut self, events: &[Event], chunk: &Chunk) {
-        let mut lanes = chunk.lanes.each_ref().map(|lane| lane.iter());
-        for (event, route) in events.iter().zip(&chunk.routes) {
-            let before = lanes[route.lane as usize].next().and_then(|one| one.block);
-            let at = route.space as usize;
+    /// What is left to do for the outcomes of a chunk beside the books of its sites.
+    fn sum_up(&mut self, events: &[Event], chunk: &Chunk) {
+        for outcome in chunk.outcomes(events) {
+            let event = outcome.event;
+            let before = outcome.before.map(|block| Amount::of_block(block.size));
             match event.what {
                 What::Alloc { size, .. } => {
+                    self.sum_allocated(event.time, Amount::of_block(size), before);
+                }
+                What::ResizeFree { address } => {
+                    self.sum_freed(before);
+                    self.resizes.remember(event.space, address, outcome.before);
+                }
+                _ => self.sum_freed(before),
+            }
+        }
+    }
+
+    /// All of it by one thread.
+    fn settle(&mut self, events: &[Event], chunk: &Chunk) {
+        for outcome in chunk.outcomes(events) {
+            let Outcome { event, before, .. } = outcome;
+            let at = chunk.spaces[outcome.place as usize] as usize;
+            match (&event.what, outcome.site) {
+                (&What::Alloc { size, .. }, Some(site)) => {
                     let block = Block {
-                        site: route.site,
+                        site,
                         size,
                         birth: event.time,
                     };
                     self.allocated(at, &block, before);
                 }
-                What::ResizeFree { address } => {
+                (&What::ResizeFree { address }, _) => {
                     self.freed(at, event.time, before.as_ref());
                     self.resizes.remember(event.space, address, before);
                 }
@@ -185,12 +254,6 @@ impl Pipeline {
         };
         spaces.iter().map(take).collect()
     }
-
-    fn put_back(&mut self, spaces: &[u32], tables: Vec<Taken>) {
-        for (&at, taken) in spaces.iter().zip(tables) {
-            self.spaces[at as usize].table = taken.table;
-        }
-    }
 }
 
 fn lane_if_whole(space: SpaceId, part_bits: u32) -> usize {
@@ -204,15 +267,37 @@ impl Chunk {
         self.lanes.iter_mut().for_each(Vec::clear);
     }
 
+    /// The events, which are those that were routed, with what came of them.
+    pub(super) fn outcomes<'a>(&'a self, events: &'a [Event]) -> impl Iterator<Item = Outcome<'a>> {
+        let mut lanes = self.lanes.each_ref().map(|lane| lane.iter());
+        events.iter().zip(&self.routes).map(move |(event, route)| {
+            let operation = lanes[route.lane as usize].next();
+            Outcome {
+                event,
+                place: route.place,
+                site: route.site,
+                before: operation.and_then(|one| one.block),
+            }
+        })
+    }
+
+    /// The places and sites of some of the allocations.
+    pub(super) fn some_sites(&self, count: usize) -> impl Iterator<Item = (u32, u32)> {
+        // Odd: every second event may be a free.
+        let step = (self.routes.len() / count.max(1)) | 1;
+        let routes = self.routes.iter().step_by(step);
+        routes.filter_map(|route| Some((route.place, route.site?)))
+    }
+
     /// The lanes in which there is something to do, with the tables, which stand in order of their
     /// places.
-    fn tasks<'a>(&'a mut self, tables: &'a mut [Taken]) -> Vec<Task<'a>> {
+    fn table_work<'a>(&'a mut self, tables: &'a mut [Taken]) -> Vec<Task<'a>> {
         let lanes = self.lanes.iter_mut();
-        let task = |operations: &'a mut Vec<Operation>| Task {
+        let task = |operations: &'a mut Vec<Operation>| TableWork {
             tables: Vec::with_capacity(tables.len()),
             operations,
         };
-        let mut tasks: Vec<Task<'a>> = lanes.map(task).collect();
+        let mut tasks: Vec<TableWork<'a>> = lanes.map(task).collect();
         for taken in tables {
             let parts = taken.table.parts();
             let first_lane = if parts.len() > 1 {
@@ -231,11 +316,20 @@ impl Chunk {
             }
         }
         tasks.retain(|task| !task.operations.is_empty());
-        tasks
+        tasks.into_iter().map(Task::Table).collect()
     }
 }
 
 impl Task<'_> {
+    fn work_off(&mut self) {
+        match self {
+            Self::Table(work) => work.work_off(),
+            Self::Books(work) => work.work_off(),
+        }
+    }
+}
+
+impl TableWork<'_> {
     fn work_off(&mut self) {
         for index in 0..self.operations.len() {
             if let Some(ahead) = self.operations.get(index + LOOK_AHEAD)

@@ -86,12 +86,19 @@ impl Space {
     /// Counts a block of a site that was allocated in `tick`.
     #[inline]
     pub(super) fn born(&mut self, site: u32, size: u64, tick: Tick, room: &mut Room) -> Amount {
+        self.begin_series(site, tick);
+        let index = site as usize;
+        self.series[index].born(tick, self.sites.bytes_of(site, size), room);
+        self.sites.allocate(site, size)
+    }
+
+    /// Sees to it that a site has a series before its first block counts, which is of `tick`.
+    #[inline]
+    pub(super) fn begin_series(&mut self, site: u32, tick: Tick) {
         let index = site as usize;
         if self.series.len() <= index {
             self.series.resize_with(index + 1, || Series::new(tick));
         }
-        self.series[index].born(tick, self.sites.bytes_of(site, size), room);
-        self.sites.allocate(site, size)
     }
 
     /// Counts the end of a block in `tick`.

@@ -52,6 +52,11 @@ impl Workers {
         self
     }
 
+    /// How many of them there are.
+    pub(super) fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
     /// How many of the threads have had something to do so far.
     pub fn used(&self) -> usize {
         if self.have_worked {
