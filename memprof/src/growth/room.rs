@@ -64,3 +64,19 @@ impl Room {
         self.refused
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_that_was_lent_and_not_taken_comes_back() {
+        let mut room = Room::for_histories(5);
+        let mut lent = room.lend(3).expect("there are five");
+        assert!(room.lend(3).is_none());
+        assert!(lent.take() && lent.take());
+        room.take_back(lent);
+        assert_eq!((0..5).filter(|_| room.take()).count(), 3);
+        assert_eq!(room.refused(), 2);
+    }
+}

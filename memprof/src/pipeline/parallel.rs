@@ -126,17 +126,18 @@ impl Pipeline {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let ticks = self.ticks;
             let mut tasks = chunk.table_work(&mut tables);
-            let keeps_books = books.is_none();
-            let settle = || match keeps_books {
-                true => self.settle(events, before),
-                false => self.sum_up(events, before),
+            let settles_alone = books.is_none();
+            let settle = || {
+                if settles_alone {
+                    self.settle(events, before);
+                } else {
+                    self.sum_up(events, before);
+                }
             };
-            tasks.extend(
-                books
-                    .iter_mut()
-                    .flat_map(|books| books.keeping(events, before, ticks))
-                    .map(Task::Books),
-            );
+            if let Some(books) = &mut books {
+                let keeping = books.keeping(events, before, ticks);
+                tasks.extend(keeping.into_iter().map(Task::Books));
+            }
             workers.share(&mut tasks, Task::work_off, settle);
         }));
         for (&at, taken) in chunk.spaces.iter().zip(tables) {
