@@ -1,5 +1,6 @@
-//! What one core of the collector takes in, in events per second, with a million live blocks:
-//! half allocations, half frees of random blocks, a thousand stacks, four rings.
+//! What the collector takes in, in events per second, with a million live blocks: half allocations,
+//! half frees of random blocks, a thousand stacks, four rings. By one thread and, of the same events,
+//! with the help of others; more of them than the machine has cores for are left out.
 
 use std::cell::RefCell;
 
@@ -7,8 +8,8 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use memprof::events::event::{Event, Pid, SpaceId, StackId, What};
 use memprof::events::order::Order;
-use memprof::live::{Block, LiveTable};
-use memprof::pipeline::Pipeline;
+use memprof::live::{Block, Division, LiveTable, MAX_PART_BITS};
+use memprof::pipeline::{Hastened, LEAST_RUN, Pipeline, Workers};
 
 const LIVE_BLOCKS: usize = 1_000_000;
 const STACKS: u64 = 1_000;
@@ -106,9 +107,23 @@ impl Churn {
     }
 }
 
-#[divan::bench(sample_count = 100, sample_size = 1)]
-fn order_and_pipeline(bencher: Bencher) {
+/// Threads beside the collector's own.
+fn helpers() -> Vec<usize> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    [0, 1, 3, 7]
+        .into_iter()
+        .filter(|&helpers| helpers < cores)
+        .collect()
+}
+
+#[divan::bench(args = helpers(), sample_count = 100, sample_size = 1)]
+fn order_and_pipeline(bencher: Bencher, helpers: usize) {
     let mut pipeline = Pipeline::new(0, 7);
+    let mut workers = None;
+    if helpers > 0 {
+        pipeline.divide(Division::into_parts(MAX_PART_BITS));
+        workers = Workers::start(helpers, || {});
+    }
     pipeline.add_process(Pid(1), SPACE);
     let mut churn = Churn::new();
     churn.fill(|event| pipeline.apply(event));
@@ -122,10 +137,21 @@ fn order_and_pipeline(bencher: Bencher) {
             for event in batch.drain(..) {
                 order.push(event);
             }
-            order.release(newest - 1_000, &mut pipeline);
+            match &mut workers {
+                None => order.release(newest - 1_000, &mut pipeline),
+                Some(workers) => {
+                    let mut hastened = Hastened {
+                        pipeline: &mut pipeline,
+                        workers,
+                        least_run: LEAST_RUN,
+                    };
+                    order.release(newest - 1_000, &mut hastened);
+                }
+            }
         });
     assert_eq!(pipeline.counts().unknown_frees, 0);
     assert_eq!(pipeline.counts().superseded, 0);
+    assert_eq!(workers.map_or(0, |workers| workers.used()), helpers);
 }
 
 #[divan::bench(sample_count = 100, sample_size = 1)]

@@ -3,17 +3,25 @@
 //!
 //! - `pipeline/space.rs`: one address space: members, live table, sites
 //! - `pipeline/mapped.rs`: mappings, and who is charged with them
+//! - `pipeline/blocks.rs`: what allocations, frees and resizes do
+//! - `pipeline/parallel.rs`: the same for many at a time, by several threads
+//! - `pipeline/books.rs`: what is counted by site, by several threads
+//! - `pipeline/workers.rs`: those threads
 //! - `pipeline/resizes.rs`: the old blocks of `realloc`s that may still fail
 //! - `pipeline/snapshot.rs`: what a report is made of
 //! - `pipeline/windows.rs`: what was left between marks
 //! - `pipeline/judged.rs`: what is said of growth, by site and of the whole
 
+mod blocks;
+mod books;
 mod judged;
 mod mapped;
+mod parallel;
 mod resizes;
 mod snapshot;
 mod space;
 mod windows;
+mod workers;
 
 use std::collections::VecDeque;
 
@@ -23,7 +31,7 @@ use memprof_common::sampling::Schedule;
 use crate::events::event::{Event, Nanoseconds, Pid, SpaceId, StackEnd, StackId, What};
 use crate::events::order::Sink;
 use crate::growth::{Context, Course, DEFAULT_SHIFT, Judgement, Room, Ticks};
-use crate::live::Block;
+use crate::live::Division;
 use crate::stacks::sites::MAX_SITES;
 use crate::stacks::table::MAX_STACKS;
 use crate::stacks::{SiteTotals, StackTable};
@@ -34,6 +42,7 @@ use resizes::Resizes;
 pub use snapshot::{ProcessTotals, ShownFilter, SiteSnapshot, Snapshot};
 use space::Space;
 pub use windows::{Cell, Windows};
+pub use workers::{Hastened, LEAST_RUN, Workers};
 
 /// The most live blocks over all spaces: about 3 GiB. A forked child's copies count, though they
 /// take memory only as far as parent and child come to differ.
@@ -118,6 +127,7 @@ pub struct Pipeline {
     start: Nanoseconds,
     seed: u64,
     limits: Limits,
+    division: Division,
     spaces: Vec<Space>,
     indices: HashMap<SpaceId, usize>,
     /// The space of the last event and its index: the next event's most of the time.
@@ -156,6 +166,7 @@ impl Pipeline {
             start,
             seed,
             limits,
+            division: Division::default(),
             spaces: Vec::new(),
             indices: HashMap::new(),
             recent: None,
@@ -178,6 +189,12 @@ impl Pipeline {
             earlier_peak: (0, start),
             counts: Counts::default(),
         }
+    }
+
+    /// Divides the live tables of spaces to come, so that [`Pipeline::apply_run`] can have several
+    /// threads work on one.
+    pub fn divide(&mut self, division: Division) {
+        self.division = division;
     }
 
     /// Makes a process known that is followed, or that joined a known space.
@@ -426,101 +443,15 @@ impl Pipeline {
     fn create(&mut self, id: SpaceId) -> usize {
         let at = self.spaces.len();
         let seed = self.seed ^ (u64::from(id.0) << 32);
-        self.spaces
-            .push(Space::new(id, self.start, seed, self.limits.sites));
+        self.spaces.push(Space::new(
+            id,
+            self.start,
+            seed,
+            self.division,
+            self.limits.sites,
+        ));
         self.indices.insert(id, at);
         at
-    }
-
-    fn allocate(
-        &mut self,
-        time: Nanoseconds,
-        space: SpaceId,
-        address: u64,
-        size: u64,
-        stack: StackId,
-    ) {
-        let at = self.space_at(space);
-        let space = &mut self.spaces[at];
-        if self.live_blocks >= self.limits.live_blocks && !space.table.contains(address) {
-            self.counts.overflowed += 1;
-            return;
-        }
-        let mean_bytes = self.sampling.mean_at(time);
-        let tick = self.ticks.of(time);
-        let site = match space.sites.find(stack, mean_bytes) {
-            Some(site) => site,
-            None => {
-                self.stacks.expect(stack);
-                let site = space.sites.create(stack, mean_bytes);
-                self.counts.overflowed_sites += u64::from(site as usize == self.limits.sites);
-                site
-            }
-        };
-        let block = Block {
-            site,
-            size,
-            birth: time,
-        };
-        if let Some(old) = space.table.insert(address, block) {
-            self.counts.superseded += 1;
-            let amount = space.died(&old, &self.ticks, tick, &mut self.room);
-            self.summary.totals.free(amount);
-        } else {
-            self.live_blocks += 1;
-        }
-        let amount = space.born(site, size, tick, &mut self.room);
-        self.summary.totals.allocate(amount);
-        self.note_peak(time);
-    }
-
-    #[inline]
-    fn free(&mut self, time: Nanoseconds, space: SpaceId, address: u64) -> Option<Block> {
-        let at = self.space_at(space);
-        let space = &mut self.spaces[at];
-        let Some(block) = space.table.remove(address) else {
-            // Most of the frees of a sampled run are of blocks that were not taken.
-            self.counts.unknown_frees += u64::from(!self.is_sampled);
-            return None;
-        };
-        self.live_blocks -= 1;
-        let tick = self.ticks.of(time);
-        let amount = space.died(&block, &self.ticks, tick, &mut self.room);
-        self.summary.totals.free(amount);
-        Some(block)
-    }
-
-    fn undo_resize(&mut self, time: Nanoseconds, space: SpaceId, address: u64) {
-        let Some(removed) = self.resizes.take(space, address) else {
-            self.counts.resize_failures_unmatched += 1;
-            return;
-        };
-        let Some(block) = removed else {
-            let counted = u64::from(!self.is_sampled);
-            self.counts.unknown_frees = self.counts.unknown_frees.saturating_sub(counted);
-            return;
-        };
-        let at = self.space_at(space);
-        let space = &mut self.spaces[at];
-        if space.table.contains(address) {
-            self.counts.resize_failures_superseded += 1;
-            return;
-        }
-        space.table.insert(address, block);
-        self.live_blocks += 1;
-        let tick = self.ticks.of(time);
-        let amount = space.revived(&block, &self.ticks, tick, &mut self.room);
-        self.summary.totals.unfree(amount);
-        self.note_peak(time);
-    }
-
-    #[inline]
-    fn note_peak(&mut self, time: Nanoseconds) {
-        let outstanding = self.summary.totals.outstanding_bytes();
-        if outstanding > self.summary.peak_outstanding_bytes {
-            self.summary.peak_outstanding_bytes = outstanding;
-            self.summary.peak_at = time;
-        }
     }
 
     fn fork(&mut self, time: Nanoseconds, space: SpaceId, child: Pid, child_space: SpaceId) {

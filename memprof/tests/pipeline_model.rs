@@ -1,13 +1,14 @@
 //! Random runs of several processes, scattered over rings and polls, through [`Order`],
 //! the live tables and [`Pipeline`], against a model that keeps plain maps and is told
-//! everything in order.
+//! everything in order; by one thread, and by several with the live tables divided.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use memprof::events::event::{Event, Nanoseconds, Pid, SpaceId, StackId, What};
-use memprof::events::order::Order;
-use memprof::live::TICK_BITS;
-use memprof::pipeline::{Counts, Pipeline, ShownFilter};
+use memprof::events::order::{Order, Sink};
+use memprof::live::{Division, TICK_BITS};
+use memprof::pipeline::{Counts, Pipeline, ShownFilter, Workers};
 use memprof::stacks::SiteTotals;
 use memprof::stacks::weight::Amount;
 use proptest::prelude::*;
@@ -302,6 +303,44 @@ fn tick(birth: Nanoseconds) -> Nanoseconds {
     START + ((birth - START) >> TICK_BITS << TICK_BITS)
 }
 
+/// The pipeline, with everything that can be applied by several threads applied so; and the times of
+/// what it was given.
+struct Recorded {
+    pipeline: Pipeline,
+    workers: Workers,
+    released: Vec<Nanoseconds>,
+}
+
+impl Sink for Recorded {
+    fn apply(&mut self, event: Event) {
+        self.released.push(event.time);
+        self.pipeline.apply(event);
+    }
+
+    fn least_run(&self) -> usize {
+        1
+    }
+
+    fn apply_run(&mut self, run: &[Event]) -> bool {
+        let applied = self.pipeline.apply_run(run, &mut self.workers);
+        if applied {
+            self.released.extend(run.iter().map(|event| event.time));
+        }
+        applied
+    }
+}
+
+thread_local! {
+    /// Threads are started once, not for every run.
+    static WORKERS: RefCell<Option<Workers>> = const { RefCell::new(None) };
+}
+
+fn workers(chunk: usize) -> Workers {
+    let kept = WORKERS.take();
+    let workers = kept.or_else(|| Workers::start(2, || {}));
+    workers.expect("threads can be started").in_chunks_of(chunk)
+}
+
 /// A poll: ring after ring, all up to the watermark and in each ring some more.
 fn poll(
     rings: &mut [VecDeque<Event>; RINGS],
@@ -317,23 +356,34 @@ fn poll(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn the_collector_agrees_with_a_naive_model_whatever_the_interleaving(
         seed: u64,
         steps in prop::collection::vec(step(), 0..400),
         filter in (0u64..1 << 28, 0u64..2000, 1000u64..6000),
+        // One part is one thread.
+        division in (0u32..=3, 0usize..20),
+        chunk in 1usize..30,
     ) {
         let mut model = Model::new();
         let mut pipeline = Pipeline::new(START, seed);
+        pipeline.divide(Division {
+            part_bits: division.0,
+            whole_up_to: division.1,
+        });
         pipeline.add_process(Pid(1), SpaceId(1));
+        let mut sink = Recorded {
+            pipeline,
+            workers: workers(chunk),
+            released: Vec::new(),
+        };
         let mut order = Order::new();
         let mut rings = <[VecDeque<Event>; RINGS]>::default();
         let mut now = START;
         let mut ring = 0;
         let mut watermark = 0;
-        let mut released: Vec<Nanoseconds> = Vec::new();
         for step in &steps {
             now += step.gap;
             if step.gap > 0 {
@@ -346,18 +396,14 @@ proptest! {
                 // More may still happen at this very moment.
                 watermark = watermark.max(now - 1 - lag);
                 poll(&mut rings, watermark, more, &mut order);
-                order.release(watermark, &mut |event: Event| {
-                    released.push(event.time);
-                    pipeline.apply(event);
-                });
-                prop_assert!(released.last().is_none_or(|&last| last <= watermark));
+                order.release(watermark, &mut sink);
+                prop_assert!(sink.released.last().is_none_or(|&last| last <= watermark));
             }
         }
         poll(&mut rings, now, [0; RINGS], &mut order);
-        order.flush(&mut |event: Event| {
-            released.push(event.time);
-            pipeline.apply(event);
-        });
+        order.flush(&mut sink);
+        let Recorded { pipeline, workers, released } = sink;
+        WORKERS.set(Some(workers));
         prop_assert!(released.is_sorted());
         prop_assert_eq!(order.late(), 0);
 

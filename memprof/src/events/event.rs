@@ -157,6 +157,18 @@ pub struct Remap {
     pub inner: bool,
 }
 
+impl What {
+    /// Whether it is one of those that make up nearly all of a stream, and whose effect depends on
+    /// blocks alone.
+    #[inline]
+    pub fn is_frequent(&self) -> bool {
+        matches!(
+            self,
+            Self::Alloc { .. } | Self::Free { .. } | Self::ResizeFree { .. }
+        )
+    }
+}
+
 /// The stack of a walk that broke down, as it was then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StackCopy {

@@ -5,3 +5,4 @@ pub mod decode;
 pub mod ring;
 pub mod order;
 pub mod pace;
+pub mod backlog;

@@ -17,6 +17,8 @@
 //! after that, and so does whatever follows from it. Of a ring that was not emptied, the time of
 //! the last record read is one, by the same argument.
 
+use std::vec::Drain;
+
 use super::event::{Event, Nanoseconds};
 
 /// How many events a [`Sink`] hears of before the first of them is applied.
@@ -32,6 +34,20 @@ pub trait Sink {
 
     /// Takes the next event.
     fn apply(&mut self, event: Event);
+
+    /// How many frequent events in a row are worth a call of [`Sink::apply_run`].
+    fn least_run(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Takes the next events, all of them frequent ([`What::is_frequent`]), at once; `false`: none of
+    /// them, they have to come one by one.
+    ///
+    /// [`What::is_frequent`]: super::event::What::is_frequent
+    fn apply_run(&mut self, run: &[Event]) -> bool {
+        let _ = run;
+        false
+    }
 }
 
 impl<F: FnMut(Event)> Sink for F {
@@ -117,15 +133,32 @@ impl Order {
             .count() as u64;
         self.sorted -= due;
         let mut due = self.pending.drain(..due);
-        for event in due.as_slice().iter().take(LOOK_AHEAD) {
-            sink.expect(event);
-        }
-        while let Some(event) = due.next() {
-            if let Some(ahead) = due.as_slice().get(LOOK_AHEAD - 1) {
-                sink.expect(ahead);
+        let least = sink.least_run().max(1);
+        while due.len() >= least {
+            let frequent = |event: &&Event| event.what.is_frequent();
+            let run = due.as_slice().iter().take_while(frequent).count();
+            if run >= least && sink.apply_run(&due.as_slice()[..run]) {
+                due.by_ref().take(run).for_each(drop);
+            } else {
+                // With the rare one behind it.
+                one_by_one(&mut due, run + 1, sink);
             }
-            sink.apply(event);
         }
+        let rest = due.len();
+        one_by_one(&mut due, rest, sink);
+    }
+}
+
+fn one_by_one(due: &mut Drain<'_, Event>, count: usize, sink: &mut impl Sink) {
+    for event in due.as_slice().iter().take(LOOK_AHEAD) {
+        sink.expect(event);
+    }
+    for _ in 0..count {
+        let Some(event) = due.next() else { break };
+        if let Some(ahead) = due.as_slice().get(LOOK_AHEAD - 1) {
+            sink.expect(ahead);
+        }
+        sink.apply(event);
     }
 }
 

@@ -41,6 +41,19 @@ impl Room {
         }
     }
 
+    /// Sets room for so many aside, if there is as much, so that others can take it at the same time as
+    /// from this.
+    pub fn lend(&mut self, histories: usize) -> Option<Self> {
+        self.left = self.left.checked_sub(histories)?;
+        Some(Self::for_histories(histories))
+    }
+
+    /// Takes back what was not taken of room that was lent.
+    pub fn take_back(&mut self, lent: Self) {
+        self.left += lent.left;
+        self.refused += lent.refused;
+    }
+
     /// Gives the room of so many series back that are no more.
     pub fn give_back(&mut self, histories: usize) {
         self.left += histories;
@@ -49,5 +62,21 @@ impl Room {
     /// How many series found no room.
     pub fn refused(&self) -> u64 {
         self.refused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_that_was_lent_and_not_taken_comes_back() {
+        let mut room = Room::for_histories(5);
+        let mut lent = room.lend(3).expect("there are five");
+        assert!(room.lend(3).is_none());
+        assert!(lent.take() && lent.take());
+        room.take_back(lent);
+        assert_eq!((0..5).filter(|_| room.take()).count(), 3);
+        assert_eq!(room.refused(), 2);
     }
 }

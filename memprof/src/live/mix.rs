@@ -35,6 +35,13 @@ impl Mix {
         (product ^ (product >> FOLD)).wrapping_mul(self.second) & MASK
     }
 
+    /// Which of 2^`bits` parts a number falls into: by bits of its hash on which all of its own bear,
+    /// and by which no table orders its entries. Every number has a part, of more bits than a hash too.
+    #[inline]
+    pub(super) fn part(&self, number: u64, bits: u32) -> usize {
+        ((self.hash(number) >> (FOLD - bits)) & ((1 << bits) - 1)) as usize
+    }
+
     #[inline]
     pub(super) fn number(&self, hash: u64) -> u64 {
         let folded = hash.wrapping_mul(self.second_inverse) & MASK;
@@ -76,6 +83,28 @@ mod tests {
                 assert_eq!(mix.number(hash), number, "seed {seed}");
             }
         }
+    }
+
+    #[test]
+    fn parts_are_of_one_size_and_their_hashes_spread_as_all_do() {
+        for seed in 0..50 {
+            let mix = Mix::new(seed);
+            for stride in [2, 4, 512, 1 << 20] {
+                let mut counts = [[0u32; 16]; 8];
+                for i in 0..128_000 {
+                    let number = (0x5555_0000_0000 >> 3) + i * stride;
+                    let hash = mix.hash(number) >> (HASH_BITS - 4);
+                    counts[mix.part(number, 3)][hash as usize] += 1;
+                }
+                for part in counts {
+                    let sum: u32 = part.iter().sum();
+                    assert!((14_000..18_000).contains(&sum), "seed {seed}: {sum}");
+                    let most = part.iter().max().copied().unwrap_or(0);
+                    assert!(most < 1_500, "seed {seed} stride {stride}: {most} of 1000");
+                }
+            }
+        }
+        assert_eq!(Mix::new(1).part(u64::MAX, 0), 0);
     }
 
     #[test]

@@ -12,15 +12,18 @@
 //! - `mix.rs`: the invertible seeded hash of addresses
 //! - `segment.rs`: one segment
 //! - `table.rs`: [`LiveTable`], the directory of segments
+//! - `divided.rs`: [`DividedTable`], a large table in parts that threads work on side by side
 //!
 //! What programs map is far less in number, and has lengths that change: `mappings.rs`.
 
 pub mod mappings;
+mod divided;
 mod mix;
 mod packed;
 mod segment;
 mod table;
 
+pub use divided::{DividedTable, Division, MAX_PART_BITS};
 pub use packed::{BIRTH_BITS, TICK_BITS};
 pub use table::LiveTable;
 

@@ -32,11 +32,17 @@ pub(super) fn hash_of(entry: Entry) -> u64 {
     (entry >> HASH_SHIFT) as u64
 }
 
+/// The number of an address: of at most [`HASH_BITS`] bits if an entry can hold it.
+#[inline]
+pub(super) fn number_of(address: u64) -> u64 {
+    address.rotate_right(ALIGN_BITS)
+}
+
 /// The hash of an address, `None` for one that entries can't hold: not a multiple of 8, beyond
 /// 2^48, or the one address whose hash stands for an empty slot.
 #[inline]
 pub(super) fn hash_of_address(mix: &Mix, address: u64) -> Option<u64> {
-    let number = address.rotate_right(ALIGN_BITS);
+    let number = number_of(address);
     if number >> HASH_BITS != 0 {
         return None;
     }

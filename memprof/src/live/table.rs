@@ -7,7 +7,9 @@ use hashbrown::HashMap;
 
 use super::Block;
 use super::mix::{HASH_BITS, Mix};
-use super::packed::{Entry, address_of, birth_of, hash_of_address, pack, tick_of, unpack};
+use super::packed::{
+    Entry, address_of, birth_of, hash_of, hash_of_address, number_of, pack, tick_of, unpack,
+};
 use super::segment::{Inserted, Segment, good_slots};
 use crate::events::event::Nanoseconds;
 
@@ -113,6 +115,33 @@ impl LiveTable {
         }
     }
 
+    /// The same blocks in 2^`bits` tables, each in that of its part: see [`LiveTable::part`]. Segment
+    /// by segment, so that it never takes the memory twice.
+    pub(super) fn divide(self, bits: u32) -> Vec<Self> {
+        let empty = |_| Self {
+            mix: self.mix,
+            ..Self::with_segment_slots(self.start, 0, self.segment_slots)
+        };
+        let mut parts: Vec<Self> = (0..1 << bits).map(empty).collect();
+        for held in self.segments {
+            for entry in held.get().entries() {
+                let number = self.mix.number(hash_of(entry));
+                parts[self.mix.part(number, bits)].insert_packed(entry);
+            }
+        }
+        for (address, block) in self.odd {
+            let part = self.mix.part(number_of(address), bits);
+            parts[part].odd.insert(address, block);
+        }
+        parts
+    }
+
+    /// Which of 2^`bits` parts an address falls into: the same in all tables of one seed.
+    #[inline]
+    pub(super) fn part(&self, address: u64, bits: u32) -> usize {
+        self.mix.part(number_of(address), bits)
+    }
+
     /// Blocks in the table.
     pub fn len(&self) -> usize {
         self.packed + self.odd.len()
@@ -138,14 +167,22 @@ impl LiveTable {
             let packed = self.remove_packed(hash);
             return self.insert_odd(address, block).or(packed).or(superseded);
         };
+        match self.insert_packed(entry) {
+            Some(old) => Some(unpack(old, self.start)),
+            None => superseded,
+        }
+    }
+
+    #[inline]
+    fn insert_packed(&mut self, entry: Entry) -> Option<Entry> {
         loop {
-            let at = self.segment_of(hash);
+            let at = self.segment_of(hash_of(entry));
             match self.segments[at].own().insert(entry) {
                 Inserted::Added => {
                     self.packed += 1;
-                    return superseded;
+                    return None;
                 }
-                Inserted::Replaced(old) => return Some(unpack(old, self.start)),
+                Inserted::Replaced(old) => return Some(old),
                 Inserted::Full => self.make_room(at),
             }
         }

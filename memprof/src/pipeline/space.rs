@@ -4,7 +4,7 @@ use hashbrown::HashMap;
 
 use crate::events::event::{MappingKind, Nanoseconds, Pid, SpaceId};
 use crate::growth::{Course, Room, Series, Tick, Ticks};
-use crate::live::{Block, LiveTable, mappings::Mappings};
+use crate::live::{Block, DividedTable, Division, mappings::Mappings};
 use crate::stacks::{Sites, weight::Amount};
 
 #[derive(Debug)]
@@ -15,7 +15,10 @@ pub(super) struct Space {
     /// The process that joined or left last.
     last_seen: Option<Pid>,
     seed: u64,
-    pub(super) table: LiveTable,
+    division: Division,
+    pub(super) table: DividedTable,
+    /// Its place among the spaces of the chunk that is being routed, see `parallel.rs`.
+    pub(super) place: Option<u32>,
     pub(super) sites: Sites,
     pub(super) mappings: Mappings,
     /// What the sites of mappings map.
@@ -30,13 +33,21 @@ pub(super) struct Space {
 }
 
 impl Space {
-    pub(super) fn new(id: SpaceId, start: Nanoseconds, seed: u64, max_sites: usize) -> Self {
+    pub(super) fn new(
+        id: SpaceId,
+        start: Nanoseconds,
+        seed: u64,
+        division: Division,
+        max_sites: usize,
+    ) -> Self {
         Self {
             id,
             members: Vec::new(),
             last_seen: None,
             seed,
-            table: LiveTable::new(start, seed),
+            division,
+            table: DividedTable::new(start, seed, division),
+            place: None,
             sites: Sites::with_limit(max_sites),
             mappings: Mappings::default(),
             kinds: HashMap::new(),
@@ -85,12 +96,19 @@ impl Space {
     /// Counts a block of a site that was allocated in `tick`.
     #[inline]
     pub(super) fn born(&mut self, site: u32, size: u64, tick: Tick, room: &mut Room) -> Amount {
+        self.begin_series(site, tick);
+        let index = site as usize;
+        self.series[index].born(tick, self.sites.bytes_of(site, size), room);
+        self.sites.allocate(site, size)
+    }
+
+    /// Sees to it that a site has a series before its first block counts, which is of `tick`.
+    #[inline]
+    pub(super) fn begin_series(&mut self, site: u32, tick: Tick) {
         let index = site as usize;
         if self.series.len() <= index {
             self.series.resize_with(index + 1, || Series::new(tick));
         }
-        self.series[index].born(tick, self.sites.bytes_of(site, size), room);
-        self.sites.allocate(site, size)
     }
 
     /// Counts the end of a block in `tick`.
@@ -151,7 +169,7 @@ impl Space {
 
     /// The program is gone and its blocks with it; the totals stay.
     pub(super) fn discard(&mut self, start: Nanoseconds) {
-        self.table = LiveTable::new(start, self.seed);
+        self.table = DividedTable::new(start, self.seed, self.division);
         self.sites.discard();
     }
 }

@@ -175,4 +175,7 @@ pub struct Overhead {
     /// What the rings between kernel and collector take beside it.
     #[serde(default)]
     pub ring_bytes: Option<u64>,
+    /// How many threads applied the events: more than one where one could not keep up.
+    #[serde(default)]
+    pub collector_threads: Option<u64>,
 }

@@ -214,6 +214,7 @@ fn quality(state: &State, counters: &Counters) -> Quality {
         overhead: Overhead {
             probe_hits: Some(counters[Counter::ProbeHits as usize]),
             ring_bytes: Some(state.ring_bytes),
+            collector_threads: Some(state.threads as u64),
             ..Overhead::default()
         },
         notes: notes::of_code(&state.code),

@@ -23,11 +23,13 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::{
     code_maps::CodeMaps,
     copies::{Copies, Job},
+    helpers::{Helpers, division_for_this_machine},
     marks::Marks,
     roster::Roster,
 };
 use crate::{
     events::{
+        backlog::Backlog,
         decode::decode,
         event::{Event, StackCopy, What},
         order::{Order, Sink},
@@ -35,7 +37,7 @@ use crate::{
         ring::{BatchEnd, Ring},
     },
     identity::{Nanoseconds, Pid, SpaceId, StackId},
-    pipeline::Pipeline,
+    pipeline::{LEAST_RUN, Pipeline, Workers},
     priority::hurry,
     probes::{
         rings::{RingMap, Rings},
@@ -88,6 +90,8 @@ pub struct State {
     pub undecodable: u64,
     /// What the rings take in the kernel.
     pub ring_bytes: u64,
+    /// How many threads have applied events.
+    pub threads: usize,
     /// Who unwinds copied stacks.
     pub copies: Copies,
     /// Named points.
@@ -107,13 +111,16 @@ impl State {
         notices: UnboundedSender<Notice>,
     ) -> Self {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), start);
+        let mut pipeline = Pipeline::new(start, seed);
+        pipeline.divide(division_for_this_machine());
         Self {
-            pipeline: Pipeline::new(start, seed),
+            pipeline,
             code,
             places: HashMap::new(),
             processes: Roster::default(),
             undecodable: 0,
             ring_bytes: 0,
+            threads: 1,
             copies,
             marks: Marks::default(),
             territory: Territory::default(),
@@ -307,6 +314,37 @@ impl Sink for State {
     }
 }
 
+/// The state, and who helps with long runs of events.
+struct Hastened<'a> {
+    state: &'a mut State,
+    workers: Option<&'a mut Workers>,
+}
+
+impl Sink for Hastened<'_> {
+    fn expect(&self, event: &Event) {
+        self.state.expect(event);
+    }
+
+    fn apply(&mut self, event: Event) {
+        self.state.apply(event);
+    }
+
+    fn least_run(&self) -> usize {
+        match self.workers {
+            Some(_) => LEAST_RUN,
+            None => usize::MAX,
+        }
+    }
+
+    fn apply_run(&mut self, run: &[Event]) -> bool {
+        match &mut self.workers {
+            // Frequent events are the pipeline's alone.
+            Some(workers) => self.state.pipeline.apply_run(run, workers),
+            None => false,
+        }
+    }
+}
+
 /// The state, shared.
 #[derive(Clone)]
 pub struct Shared(Arc<Mutex<State>>);
@@ -381,6 +419,8 @@ struct Reader {
     mmap_events: Option<MmapEvents>,
     order: Order,
     pace: Pace,
+    backlog: Backlog,
+    helpers: Helpers,
     waker: Epoll,
 }
 
@@ -397,6 +437,8 @@ impl Reader {
             mmap_events,
             order: Order::new(),
             pace: Pace::default(),
+            backlog: Backlog::default(),
+            helpers: Helpers::for_this_machine(),
             waker,
         };
         for map in maps {
@@ -502,7 +544,18 @@ impl Reader {
         if let Some((events, look)) = told {
             state.code.hear(events, look);
         }
-        self.order.release(watermark, &mut *state);
+        let wants_help = self.backlog.wants_help(now, self.order.len(), drained);
+        let workers = if wants_help {
+            self.helpers.call()
+        } else {
+            None
+        };
+        let mut hastened = Hastened {
+            state: &mut state,
+            workers,
+        };
+        self.order.release(watermark, &mut hastened);
+        state.threads = 1 + self.helpers.used();
         state.code.advance(watermark);
         state.code.catch_up(now);
         state.tell_new_code();

@@ -10,6 +10,7 @@ mod control;
 mod copies;
 mod cost;
 mod cycles;
+mod helpers;
 mod left;
 mod left_report;
 mod marks;

@@ -225,6 +225,17 @@ impl Sites {
         std::mem::take(&mut self.totals[site as usize])
     }
 
+    /// Whether every block stands for itself alone.
+    pub fn is_plain(&self) -> bool {
+        self.sampled.is_empty()
+    }
+
+    /// The totals, by the sites' indices, if every block stands for itself alone: to count allocations
+    /// and frees at several sites at a time.
+    pub fn plain_totals(&mut self) -> Option<&mut [SiteTotals]> {
+        self.is_plain().then_some(&mut self.totals)
+    }
+
     /// Takes a [`Sites::free`] back.
     pub fn unfree(&mut self, site: u32, size: u64) -> Amount {
         let weight = self.weight(site, size);

@@ -2,6 +2,9 @@
 
 use std::process::Stdio;
 
+use memprof::probes::rings::{cpus, first_ring_bytes};
+use nix::sys::signal::Signal;
+
 use crate::harness::{
     Counts, Report, ShimTotals, Stage, Trace, Truth, program, start_waiting, wait_attached,
 };
@@ -241,4 +244,29 @@ fn exceptions_pass_when_attached_to() {
     assert_eq!(summary.outstanding_bytes, told.outstanding_bytes);
     assert_eq!(summary.outstanding_count, told.outstanding_count);
     assert_each_site_of_operator_new(&report, &truth);
+}
+
+/// Memprof is kept from reading for as long as the target works. One ring has room for all of it, but
+/// it is more than one thread takes on by itself.
+#[test]
+fn a_backlog_is_applied_exactly_and_by_several_threads() {
+    let Some(stage) = Stage::with_bpf("backlog") else {
+        return;
+    };
+    let cpus = cpus().expect("there are CPUs").len() as u32;
+    // An allocation takes 40 bytes of a ring, a free 32, and a third of the blocks is kept.
+    let pairs = first_ring_bytes(cpus) * 3 / 4 / (40 + 32 * 2 / 3);
+    let mut target = start_waiting(&stage, "pairs", &[&pairs.to_string(), "3"]);
+    let mut trace = Trace::attach(&stage, &[target.pid()], &[]);
+    wait_attached(&mut trace, target.pid());
+    trace.process.signal(Signal::SIGSTOP);
+    target.go();
+    target.must_exit(0);
+    trace.process.signal(Signal::SIGCONT);
+    let report = trace.finish();
+    assert_exact(&report, &Truth::read(&stage.path("pairs.truth")));
+    let threads = report.number("/quality/overhead/collector_threads");
+    // What one look takes in of one ring is left to one thread, and so is all on one CPU.
+    let is_left_behind = pairs * 5 / 3 > 64 << 10;
+    assert_eq!(threads > 1, is_left_behind && cpus > 1, "{threads} threads");
 }

@@ -206,6 +206,7 @@ const FIELDS: &[&str] = &[
     "quality.overhead.collector_cpu_seconds",
     "quality.overhead.collector_rss_bytes",
     "quality.overhead.ring_bytes",
+    "quality.overhead.collector_threads",
     "quality.notes[]",
 ];
 

@@ -236,6 +236,7 @@ fn quality() -> Quality {
             collector_cpu_seconds: Some(0.42),
             collector_rss_bytes: Some(32_505_856),
             ring_bytes: Some(25_165_824),
+            collector_threads: Some(1),
         },
         ..Quality::default()
     }

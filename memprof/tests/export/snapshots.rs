@@ -52,6 +52,15 @@ fn text_of_cycles() {
 }
 
 #[test]
+fn the_number_of_threads_is_told_where_one_was_not_enough() {
+    let mut report = sample::report();
+    let told = "3 threads for the events";
+    assert!(!export("text", plain(140), &[], &report).contains("threads for"));
+    report.quality.overhead.collector_threads = Some(3);
+    assert!(export("text", plain(140), &[], &report).contains(told));
+}
+
+#[test]
 fn text_of_a_run_that_saw_nothing() {
     let mut report = sample::report();
     report.summary = Default::default();

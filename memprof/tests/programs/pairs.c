@@ -22,6 +22,7 @@ int main(int count, char **arguments) {
     if (count < 2)
         fail("pairs COUNT [KEEP]");
     long keep = count > 2 ? atol(arguments[2]) : 0;
+    wait_for_go();
     unsigned long long begin = cpu_ns();
     for (long left = atol(arguments[1]); left > 0; left--)
         pair(keep && left % keep == 0);

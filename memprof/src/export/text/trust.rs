@@ -286,6 +286,9 @@ fn cost(overhead: &Overhead) -> Vec<String> {
             format_seconds(seconds)
         ));
     }
+    if let Some(threads @ 2..) = overhead.collector_threads {
+        facts.push(format!("{threads} threads for the events"));
+    }
     if let Some(bytes) = overhead.collector_rss_bytes {
         facts.push(format!("{} of memory", format_size(bytes)));
     }
