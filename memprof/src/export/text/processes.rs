@@ -4,8 +4,8 @@ use std::io;
 
 use super::fit::{columns, pad_right, start_within};
 use super::page::{Page, Paint};
-use super::plural;
 use super::summary::verdict_name;
+use super::things;
 use crate::report::{Group, GroupBy, ProcessTotals, Report, Verdict};
 use crate::units::{format_count, format_rate, format_share, format_size};
 
@@ -25,11 +25,18 @@ struct Row {
 }
 
 pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
-    let (title, rows): (_, Vec<Row>) = match report.group_by {
-        GroupBy::Process => ("Processes", report.processes.iter().map(process).collect()),
-        GroupBy::Comm => ("By name", report.groups.iter().map(group).collect()),
-        GroupBy::Cgroup => ("By cgroup", report.groups.iter().map(group).collect()),
-        GroupBy::All => ("All processes", report.groups.iter().map(group).collect()),
+    let title = match report.group_by {
+        GroupBy::Process => "Processes",
+        GroupBy::Comm => "By name",
+        GroupBy::Cgroup => "By cgroup",
+        GroupBy::All => "All processes",
+    };
+    let rows: Vec<Row> = match report.group_by {
+        GroupBy::Process => {
+            let processes = report.processes.iter();
+            processes.map(|one| process(one, report)).collect()
+        }
+        _ => report.groups.iter().map(|one| group(one, report)).collect(),
     };
     if rows.len() < 2 && report.processes.len() < 2 {
         return Ok(());
@@ -69,8 +76,8 @@ pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     page.blank()
 }
 
-fn process(process: &ProcessTotals) -> Row {
-    let mut facts = vec![plural(process.outstanding_count, "block")];
+fn process(process: &ProcessTotals, report: &Report) -> Row {
+    let mut facts = vec![things(process.outstanding_count, report)];
     facts.extend(verdict(process.verdict, process.rate_bytes_per_second));
     facts.extend(resident(process.rss_bytes));
     facts.extend(process.ended.then(|| "ended".to_owned()));
@@ -86,8 +93,8 @@ fn process(process: &ProcessTotals) -> Row {
     }
 }
 
-fn group(group: &Group) -> Row {
-    let mut facts = vec![plural(group.outstanding_count, "block")];
+fn group(group: &Group, report: &Report) -> Row {
+    let mut facts = vec![things(group.outstanding_count, report)];
     facts.extend(verdict(group.verdict, group.rate_bytes_per_second));
     facts.extend(resident(group.rss_bytes));
     if group.living < group.processes {
