@@ -80,6 +80,8 @@ impl Trace {
     /// Tells memprof to end, and reads its report.
     pub(crate) fn stop(&mut self) -> Report {
         self.process.signal(nix::sys::signal::Signal::SIGINT);
+        // All that a machine's processes did is named, and many probes are taken out.
+        self.process.wait(4 * PATIENCE);
         self.finish()
     }
 
