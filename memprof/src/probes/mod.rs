@@ -12,4 +12,5 @@ pub mod plan;
 pub mod inner_plans;
 pub mod rings;
 pub mod kernel_side;
+pub mod file_plan;
 pub mod attach;
