@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::{
     emulation::Emulated,
-    file_plan::{Coverage, Probing, plan_file},
-    inner_plans::InnerPlans,
+    families::Families,
+    file_plan::{Coverage, FilePlans, Probing, plan_file},
     kernel_side::{KernelSide, Scope},
     plan::Plan,
 };
@@ -61,7 +61,7 @@ impl Probed {
     pub fn look_at(
         &mut self,
         side: &mut KernelSide,
-        inner: &mut InnerPlans,
+        plans: &mut FilePlans,
         pid: Pid,
         scope: Scope,
     ) -> Result<Found> {
@@ -79,7 +79,7 @@ impl Probed {
             }
             let probing = Probing {
                 side: &mut *side,
-                inner: &mut *inner,
+                plans: &mut *plans,
                 pid,
                 scope,
             };
@@ -122,6 +122,7 @@ impl Probed {
 /// # Errors
 /// If the process's mappings cannot be read.
 pub fn survey(pid: Pid) -> Result<Vec<(String, Plan)>> {
+    let families = Families::default();
     let mut seen = Vec::new();
     let mut found = Vec::new();
     for mapping in Mappings::read(pid)?.iter() {
@@ -133,7 +134,7 @@ pub fn survey(pid: Pid) -> Result<Vec<(String, Plan)>> {
         }
         seen.push(*id);
         if let Ok(file) = open_mapped_file(pid, mapping)
-            && let Some(plan) = plan_file(&file, &ElfReader::new(&file), Emulated::NONE)
+            && let Some(plan) = plan_file(&families, &file, &ElfReader::new(&file), Emulated::NONE)
         {
             found.push((path.to_string(), plan));
         }

@@ -1,6 +1,7 @@
 //! What becomes of one file: its symbols, the plan of its probes, the probes, and what is covered.
 
 use std::{
+    collections::HashSet,
     fs::File,
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
@@ -8,15 +9,16 @@ use std::{
 
 use super::{
     emulation::Emulated,
+    families::Families,
     inner_plans::InnerPlans,
     kernel_side::{KernelSide, Scope},
-    placement::place_entry,
-    plan::{Definition, Plan, plan, wanted_symbols},
+    library::ElfAnatomy,
+    plan::{Definition, Plan, plan},
 };
 use crate::{
     identity::Pid,
     target::{
-        elf::{ElfCode, ElfReader, ElfSymbol, SymbolKind},
+        elf::{ElfReader, ElfSymbol, SymbolKind},
         mappings::{FileId, Mapping, open_mapped_file},
     },
 };
@@ -29,35 +31,68 @@ pub struct Coverage {
     /// Which allocator it is, by its name.
     pub allocator: String,
     /// Functions whose calls are seen.
-    pub attached: Vec<&'static str>,
+    pub attached: Vec<String>,
     /// Functions of the family that are not there, or could not be probed.
-    pub missing: Vec<&'static str>,
+    pub missing: Vec<String>,
     /// Why a function that is there could not be probed.
     pub refusals: Vec<String>,
     /// Which instruction of each function is probed, and why.
     pub places: Vec<String>,
+    /// Whether blocks are seen to come and to go, or else what was asked for.
+    usable: bool,
 }
 
 impl Coverage {
-    /// Whether blocks are seen to come and to go.
+    /// Whether anything can be said of the file's blocks.
     pub(super) fn is_usable(&self) -> bool {
-        self.attached.contains(&"malloc") && self.attached.contains(&"free")
+        self.usable
     }
 }
 
-pub(super) fn plan_file(file: &File, reader: &ElfReader<'_>, emulated: Emulated) -> Option<Plan> {
-    let wanted: Vec<&str> = wanted_symbols().collect();
-    let definitions = definitions(reader.symbols(&wanted).ok()?);
-    let code = ElfCode::new(file, &reader.facts().ok()?);
-    plan(&definitions, |function| {
-        place_entry(&code, function, emulated)
-    })
+/// What it takes to plan the probes of files, and what was found of them so far.
+pub struct FilePlans {
+    families: Families,
+    inner: InnerPlans,
+    /// The families that the user asked for and some file has.
+    met: HashSet<String>,
+}
+
+impl FilePlans {
+    /// Looks for these, with inner probes as `inner` has them.
+    pub fn new(families: Families, inner: InnerPlans) -> Self {
+        Self {
+            families,
+            inner,
+            met: HashSet::new(),
+        }
+    }
+
+    /// What the user asked for and no file so far has: the family's name.
+    pub fn unmet(&self) -> Option<&str> {
+        let mut asked = self.families.asked();
+        asked.find(|name| !self.met.contains(*name))
+    }
+}
+
+/// The plan of one file; `None` if it is no allocator, or no file that can be read as one.
+pub(super) fn plan_file<'file>(
+    families: &Families,
+    file: &'file File,
+    reader: &ElfReader<'file>,
+    emulated: Emulated,
+) -> Option<Plan> {
+    let definitions = definitions(reader.symbols(&families.symbols()).ok()?);
+    if definitions.is_empty() {
+        return None;
+    }
+    let anatomy = ElfAnatomy::new(file, reader, &definitions, emulated).ok()?;
+    plan(families, &definitions, &anatomy)
 }
 
 /// What it takes to probe a file.
 pub(super) struct Probing<'a> {
     pub(super) side: &'a mut KernelSide,
-    pub(super) inner: &'a mut InnerPlans,
+    pub(super) plans: &'a mut FilePlans,
     pub(super) pid: Pid,
     pub(super) scope: Scope,
 }
@@ -76,30 +111,38 @@ impl Probing<'_> {
         let reader = ElfReader::new(&file);
         *go |= reader.facts().is_ok_and(|facts| facts.go);
         let emulated = self.side.emulated();
-        let mut plan = plan_file(&file, &reader, emulated)?;
-        self.inner.add_to(&mut plan, id, &file, &reader, emulated);
+        let mut plan = plan_file(&self.plans.families, &file, &reader, emulated)?;
+        let inner = &mut self.plans.inner;
+        inner.add_to(&mut plan, id, &file, &reader, emulated);
         let mut coverage = Coverage {
             module: path.to_owned(),
-            allocator: allocator_name(path),
+            allocator: allocator_name(path, &plan.allocators),
             attached: Vec::new(),
             missing: plan.missing,
-            refusals: Vec::new(),
+            refusals: plan.refusals,
             places: Vec::new(),
+            usable: !plan.asked.is_empty(),
         };
+        self.plans.met.extend(plan.asked);
+        let (mut gives, mut takes) = (false, false);
         let handle = handle_path(&file);
         for site in &plan.sites {
             let names = site.symbols.join(", ");
             match self.side.attach(&handle, site, self.scope) {
                 Ok(reason) => {
-                    coverage.attached.extend(&site.symbols);
+                    gives |= site.shape.returns_block();
+                    takes |= !site.shape.returns_block();
+                    coverage.attached.extend_from_slice(&site.symbols);
                     coverage.places.push(format!("{names}: {reason}"));
                 }
                 Err(error) => {
-                    coverage.missing.extend(&site.symbols);
+                    coverage.missing.extend_from_slice(&site.symbols);
                     coverage.refusals.push(format!("{names}: {error:#}"));
                 }
             }
         }
+        coverage.attached.extend(plan.seen_elsewhere);
+        coverage.usable |= gives && takes;
         Some(coverage)
     }
 }
@@ -123,8 +166,9 @@ fn definitions(mut symbols: Vec<ElfSymbol>) -> Vec<Definition> {
         .collect()
 }
 
-/// Which allocator a file is; its own name if it is none of the well-known ones.
-fn allocator_name(path: &str) -> String {
+/// Which allocators a file holds: by its name if that is well known, by its symbols, or else that
+/// name.
+fn allocator_name(path: &str, found: &[String]) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
     let known = [
         ("libjemalloc", "jemalloc"),
@@ -137,11 +181,18 @@ fn allocator_name(path: &str) -> String {
         // Without a number it is musl's, but for a script that glibc's linker reads.
         ("libc.so", "musl"),
     ];
-    known
-        .iter()
-        .find(|(prefix, _)| name.starts_with(prefix))
-        .map_or(name, |(_, allocator)| allocator)
-        .to_owned()
+    let by_name = known.iter().find(|(prefix, _)| name.starts_with(prefix));
+    let by_name = by_name.map(|(_, allocator)| *allocator);
+    let mut names: Vec<&str> = by_name.into_iter().collect();
+    for one in found.iter().filter(|one| !one.is_empty()) {
+        if !names.contains(&&**one) {
+            names.push(one);
+        }
+    }
+    if names.is_empty() {
+        return name.to_owned();
+    }
+    names.join(" and ")
 }
 
 #[cfg(test)]
@@ -150,10 +201,16 @@ mod tests {
 
     #[test]
     fn libraries_are_called_by_the_allocator_that_they_are() {
-        assert_eq!(allocator_name("/lib/x86_64-linux-gnu/libc.so.6"), "glibc");
-        assert_eq!(allocator_name("/usr/lib/libjemalloc.so.2"), "jemalloc");
-        assert_eq!(allocator_name("/lib/ld-musl-x86_64.so.1"), "musl");
-        assert_eq!(allocator_name("/usr/lib/x86_64-linux-musl/libc.so"), "musl");
-        assert_eq!(allocator_name("/usr/bin/server"), "server");
+        let name = |path, found: &[&str]| {
+            let found: Vec<String> = found.iter().map(|one| (*one).to_owned()).collect();
+            allocator_name(path, &found)
+        };
+        assert_eq!(name("/lib/x86_64-linux-gnu/libc.so.6", &["glibc"]), "glibc");
+        assert_eq!(name("/usr/lib/libjemalloc.so.2", &[""]), "jemalloc");
+        assert_eq!(name("/lib/ld-musl-x86_64.so.1", &[""]), "musl");
+        assert_eq!(name("/usr/lib/x86_64-linux-musl/libc.so", &[""]), "musl");
+        assert_eq!(name("/usr/bin/server", &[""]), "server");
+        let both = name("/usr/bin/server", &["glibc", "jemalloc, je_"]);
+        assert_eq!(both, "glibc and jemalloc, je_");
     }
 }

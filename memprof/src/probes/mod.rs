@@ -8,6 +8,8 @@ pub mod placement;
 pub mod inner;
 pub mod library;
 pub mod proof;
+pub mod ways;
+pub mod families;
 pub mod plan;
 pub mod inner_plans;
 pub mod rings;

@@ -41,7 +41,7 @@ use self::{
 use crate::{
     config::TraceConfig,
     host,
-    probes::{inner_plans::InnerPlans, kernel_side::Children},
+    probes::{file_plan::FilePlans, inner_plans::InnerPlans, kernel_side::Children},
     target::mmap_events::MmapEvents,
     unwind::{loader::UnwindLoader, worker::TableLoader},
 };
@@ -63,8 +63,11 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let signals = signals::listen()?;
     let (notices, heard) = unbounded_channel();
 
-    let (mut tracer, rings, unwind) =
-        Tracer::load(config.children, InnerPlans::new(config.entry_probes))?;
+    let plans = FilePlans::new(
+        config.families.clone(),
+        InnerPlans::new(config.entry_probes),
+    );
+    let (mut tracer, rings, unwind) = Tracer::load(config.children, plans)?;
     tracer.follow(&targets)?;
     let start = monotonic();
     let (mmap_events, deafness) = match MmapEvents::open() {

@@ -13,7 +13,7 @@ use crate::{
     probes::{
         attach::{Found, Probed},
         emulation::Emulation,
-        inner_plans::InnerPlans,
+        file_plan::FilePlans,
         kernel_side::{Children, KernelSide, Loaded, Scope},
         offsets::{KERNEL_BTF, kernel_offsets},
         rings::{Rings, cpus, first_ring_bytes},
@@ -69,7 +69,7 @@ impl Targets {
 pub struct Tracer {
     side: KernelSide,
     probed: HashMap<Scope, Probed>,
-    inner: InnerPlans,
+    plans: FilePlans,
     children: Children,
     spaces: Vec<SpaceId>,
 }
@@ -79,7 +79,7 @@ impl Tracer {
     ///
     /// # Errors
     /// If the kernel refuses.
-    pub fn load(children: Children, inner: InnerPlans) -> Result<(Self, Rings, UnwindMaps)> {
+    pub fn load(children: Children, plans: FilePlans) -> Result<(Self, Rings, UnwindMaps)> {
         let offsets = kernel_offsets(Path::new(KERNEL_BTF))?;
         // The kernel verifies the programs meanwhile.
         let (loaded, emulation) = thread::scope(|scope| {
@@ -98,7 +98,7 @@ impl Tracer {
         let tracer = Self {
             side,
             probed: HashMap::new(),
-            inner,
+            plans,
             children,
             spaces: Vec::new(),
         };
@@ -167,7 +167,7 @@ impl Tracer {
             Children::Ignored => Scope::Process(pid),
         };
         let probed = self.probed.entry(scope).or_default();
-        probed.look_at(&mut self.side, &mut self.inner, pid, scope)
+        probed.look_at(&mut self.side, &mut self.plans, pid, scope)
     }
 
     /// What is probed; several processes may have the same file.
