@@ -57,8 +57,11 @@ pub const RETURN_PROGRAM: &str = "leave";
 pub const GIVE_PROGRAM: &str = "give";
 /// The program that notes a size for [`GIVE_PROGRAM`].
 pub const NOTE_SIZE_PROGRAM: &str = "note_size";
-/// The program on the `ret` instructions of functions that must not have a return probe.
-pub const RETURNING_PROGRAM: &str = "leave_by_ret";
+/// The same as [`GIVE_PROGRAM`], on the `ret` instructions of functions that must not have a return
+/// probe.
+pub const GIVE_BY_RET_PROGRAM: &str = "give_by_ret";
+/// The program on such `ret` instructions that sees the end of a call.
+pub const LEAVE_BY_RET_PROGRAM: &str = "leave_by_ret";
 
 /// Which of a function's arguments (0 to 5) are those that its shape speaks of, in the shape's
 /// order.

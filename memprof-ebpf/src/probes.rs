@@ -84,17 +84,24 @@ pub fn leave(ctx: RetProbeContext) -> u32 {
     0
 }
 
-/// On a `ret` of a function that must not have a return probe.
-#[uprobe]
-pub fn leave_by_ret(ctx: ProbeContext) -> u32 {
-    leaves(&ctx);
-    0
-}
-
 /// Inside a function, where the block is at hand that it is going to give.
 #[uprobe]
 pub fn give(ctx: ProbeContext) -> u32 {
     gives(&ctx);
+    0
+}
+
+/// The same on a `ret` of a function that must not have a return probe.
+#[uprobe]
+pub fn give_by_ret(ctx: ProbeContext) -> u32 {
+    gives(&ctx);
+    0
+}
+
+/// On a `ret` of such a function whose call is pending.
+#[uprobe]
+pub fn leave_by_ret(ctx: ProbeContext) -> u32 {
+    leaves(&ctx);
     0
 }
 

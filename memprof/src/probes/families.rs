@@ -52,8 +52,10 @@ pub enum Standing {
     Last,
     /// In a file that has another one.
     Beside,
-    /// Wherever one of its functions is.
+    /// Wherever one of its functions is: the user gave its prefix.
     Asked,
+    /// The same: the user gave each of its functions.
+    Named,
 }
 
 /// Functions that belong together.
@@ -65,6 +67,31 @@ pub struct Family {
     pub standing: Standing,
     /// Its functions.
     pub functions: Vec<Wanted>,
+}
+
+/// What the user asked for, and what some file of the target must have.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Demand {
+    /// Any function of an allocator with this prefix.
+    Prefix(String),
+    /// A function of this name.
+    Symbol(String),
+}
+
+impl Family {
+    /// What of it must be there.
+    pub fn demands(&self) -> Vec<Demand> {
+        match self.standing {
+            Standing::Asked => vec![Demand::Prefix(self.name.clone())],
+            Standing::Named => {
+                let functions = self.functions.iter();
+                functions
+                    .map(|function| Demand::Symbol(function.symbol.clone()))
+                    .collect()
+            }
+            Standing::Own | Standing::Last | Standing::Beside => Vec::new(),
+        }
+    }
 }
 
 /// Every family that is looked for.
@@ -141,7 +168,9 @@ impl Families {
             functions: known(&RUST, "", true).collect(),
         });
         for prefix in prefixes {
-            if all.iter().all(|family| family.name != *prefix) {
+            if let Some(known) = all.iter_mut().find(|family| family.name == *prefix) {
+                known.standing = Standing::Asked;
+            } else {
                 let mut family = with_prefix(prefix, Standing::Asked);
                 for function in &mut family.functions {
                     function.leaving = Leaving::Unknown;
@@ -168,12 +197,9 @@ impl Families {
             .collect()
     }
 
-    /// The names of those that the user asked for.
-    pub fn asked(&self) -> impl Iterator<Item = &str> {
-        let asked = self.all.iter();
-        asked
-            .filter(|family| family.standing == Standing::Asked)
-            .map(|family| &*family.name)
+    /// What the user asked for.
+    pub fn demands(&self) -> impl Iterator<Item = Demand> {
+        self.all.iter().flat_map(Family::demands)
     }
 
     /// Whether a function of this name is looked for.
@@ -232,7 +258,7 @@ fn home_made_family(one: &HomeMade) -> Family {
     functions.extend(product.map(|symbol| wanted(symbol, Shape::Product, IN_ORDER)));
     Family {
         name: one.alloc.symbol.clone(),
-        standing: Standing::Asked,
+        standing: Standing::Named,
         functions,
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     emulation::Emulated,
-    families::Families,
+    families::{Demand, Families},
     inner_plans::InnerPlans,
     kernel_side::{KernelSide, Scope},
     library::ElfAnatomy,
@@ -53,8 +53,8 @@ impl Coverage {
 pub struct FilePlans {
     families: Families,
     inner: InnerPlans,
-    /// The families that the user asked for and some file has.
-    met: HashSet<String>,
+    /// What the user asked for and some file has.
+    met: HashSet<Demand>,
 }
 
 impl FilePlans {
@@ -67,10 +67,10 @@ impl FilePlans {
         }
     }
 
-    /// What the user asked for and no file so far has: the family's name.
-    pub fn unmet(&self) -> Option<&str> {
-        let mut asked = self.families.asked();
-        asked.find(|name| !self.met.contains(*name))
+    /// What the user asked for and no file so far has.
+    pub fn unmet(&self) -> Option<Demand> {
+        let mut demands = self.families.demands();
+        demands.find(|demand| !self.met.contains(demand))
     }
 }
 
@@ -121,9 +121,9 @@ impl Probing<'_> {
             missing: plan.missing,
             refusals: plan.refusals,
             places: Vec::new(),
-            usable: !plan.asked.is_empty(),
+            usable: !plan.met.is_empty(),
         };
-        self.plans.met.extend(plan.asked);
+        self.plans.met.extend(plan.met);
         let (mut gives, mut takes) = (false, false);
         let handle = handle_path(&file);
         for site in &plan.sites {

@@ -14,7 +14,10 @@ use aya::{
     },
 };
 use memprof_common::{
-    allocator::{GIVE_PROGRAM, NOTE_SIZE_PROGRAM, RETURN_PROGRAM, RETURNING_PROGRAM, Shape},
+    allocator::{
+        GIVE_BY_RET_PROGRAM, GIVE_PROGRAM, LEAVE_BY_RET_PROGRAM, NOTE_SIZE_PROGRAM, RETURN_PROGRAM,
+        Shape,
+    },
     counters::{COUNTERS, Counter, Counters},
     placement::{EntryPlace, InnerPlace, PRESERVED_REGISTERS, SizeAt},
     sampling::Schedule,
@@ -47,11 +50,12 @@ const TRACEPOINTS: [(&str, &str); 3] = [
 ];
 
 /// The probe programs beside those of entries.
-const OTHER_PROGRAMS: [&str; 4] = [
+const OTHER_PROGRAMS: [&str; 5] = [
     RETURN_PROGRAM,
     GIVE_PROGRAM,
     NOTE_SIZE_PROGRAM,
-    RETURNING_PROGRAM,
+    GIVE_BY_RET_PROGRAM,
+    LEAVE_BY_RET_PROGRAM,
 ];
 
 /// A plain type of `memprof-common` on its way into a map.
@@ -474,8 +478,8 @@ fn entry_points(site: &Site, place: EntryPlace) -> Option<Vec<Point>> {
 /// The probes on a function's `ret` instructions.
 fn return_points(site: &Site) -> Vec<Point> {
     let (program, returns) = match &site.end {
-        End::Noted(returns) => (GIVE_PROGRAM, returns),
-        End::Awaited(returns) => (RETURNING_PROGRAM, returns),
+        End::Noted(returns) => (GIVE_BY_RET_PROGRAM, returns),
+        End::Awaited(returns) => (LEAVE_BY_RET_PROGRAM, returns),
         End::None | End::Return => return Vec::new(),
     };
     // The stack pointer is at the return address, the block in `rax`, the caller's registers

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use memprof_common::allocator::{Arguments, Leaving, RUST_DEFAULT, Shape};
 
 use super::{
-    families::{Families, Family, MARKS, Sign, Standing, Wanted},
+    families::{Demand, Families, Family, MARKS, Sign, Standing, Wanted},
     inner::InnerSite,
     placement::{Function, Placement},
     ways::{Handing, Target},
@@ -64,8 +64,8 @@ pub struct Site {
 pub struct Plan {
     /// Which allocators the file holds, as far as its symbols tell.
     pub allocators: Vec<String>,
-    /// What of the user's is in it: the families' names.
-    pub asked: Vec<String>,
+    /// What the user asked for and it has.
+    pub met: Vec<Demand>,
     /// The sites, by offset.
     pub sites: Vec<Site>,
     /// Functions whose calls are seen at another one, which they call first thing.
@@ -160,15 +160,17 @@ impl<'a> Planner<'a> {
                     !has_own && is_whole(family) && !defined.contains_key(RUST_DEFAULT)
                 }
                 Standing::Beside => !wanted.is_empty(),
-                Standing::Asked => any_of(family),
+                Standing::Asked | Standing::Named => any_of(family),
             };
             if !counts {
                 continue;
             }
-            let asked = family.standing == Standing::Asked;
-            if asked {
-                plan.asked.push(family.name.clone());
-            }
+            let asked = matches!(family.standing, Standing::Asked | Standing::Named);
+            plan.met
+                .extend(family.demands().into_iter().filter(|demand| match demand {
+                    Demand::Prefix(_) => true,
+                    Demand::Symbol(symbol) => defined.contains_key(&**symbol),
+                }));
             if family.standing != Standing::Beside {
                 let name = allocator_of(family, &defined);
                 if !plan.allocators.contains(&name) {

@@ -13,6 +13,7 @@ use crate::{
     probes::{
         attach::{Found, Probed},
         emulation::Emulation,
+        families::Demand,
         file_plan::FilePlans,
         kernel_side::{Children, KernelSide, Loaded, Scope},
         offsets::{KERNEL_BTF, kernel_offsets},
@@ -131,7 +132,10 @@ impl Tracer {
                 return Err(no_allocator(facts, found));
             }
         }
-        Ok(())
+        match self.plans.unmet() {
+            Some(demand) => Err(not_there(&demand)),
+            None => Ok(()),
+        }
     }
 
     /// Why the allocator of a process could not be probed.
@@ -194,6 +198,20 @@ impl Tracer {
     }
 }
 
+fn not_there(demand: &Demand) -> anyhow::Error {
+    match demand {
+        Demand::Prefix(prefix) => bad_input!(
+            "--allocator-prefix {prefix:?}: no file that the target maps defines {prefix}malloc or \
+             another function with it: see `nm FILE`; a stripped file has only the names that it \
+             exports (`nm -D FILE`)"
+        ),
+        Demand::Symbol(symbol) => bad_input!(
+            "--probe: no file that the target maps defines {symbol:?}: see `nm FILE` for the names as \
+             linkers know them; a stripped file has only those that it exports (`nm -D FILE`)"
+        ),
+    }
+}
+
 fn no_allocator(facts: &ProcessFacts, found: Found) -> anyhow::Error {
     let name = facts
         .comm
@@ -211,6 +229,6 @@ fn no_allocator(facts: &ProcessFacts, found: Found) -> anyhow::Error {
     bad_input!(
         "process {pid} ({name}) maps no library or executable that defines malloc and free: if it \
          is linked statically, keep its symbols (no strip, no -s); if it brings its own allocator \
-         under other names, memprof can't see it yet"
+         under other names, give --allocator-prefix or --probe"
     )
 }

@@ -243,14 +243,18 @@ fn rusts_own_names_count_where_nothing_else_does() {
 #[test]
 fn what_the_user_names_is_probed_wherever_it_is() {
     let (families, file) = (pool(), File::default());
-    assert_eq!(families.asked().collect::<Vec<_>>(), ["my_", "pool_get"]);
+    let symbol = |name: &str| Demand::Symbol(name.to_owned());
+    let prefix = Demand::Prefix("my_".to_owned());
+    let pool = ["pool_get", "pool_put", "pool_resize"].map(symbol);
+    let demands: Vec<Demand> = families.demands().collect();
+    assert_eq!(demands, [&[prefix.clone()], &pool[..]].concat());
     let plan = plan_with(&families, &[("pool_get", 16)], &file).unwrap();
-    assert_eq!(plan.asked, ["pool_get"]);
+    assert_eq!(plan.met, [symbol("pool_get")]);
     let get = site(&plan, "pool_get");
     assert_eq!((get.arguments[0], &get.end), (1, &End::Return));
     let plan = plan_with(&families, &[("pool_resize", 16), ("my_free", 32)], &file).unwrap();
     assert_eq!(site(&plan, "pool_resize").shape, Shape::Resize);
-    assert_eq!(plan.asked, ["my_", "pool_get"]);
+    assert_eq!(plan.met, [prefix, symbol("pool_resize")]);
     assert_eq!(plan_with(&families, &[("your_malloc", 16)], &file), None);
 }
 
