@@ -152,11 +152,10 @@ pub const MIMALLOC_PREFIX: &str = "mi_";
 
 /// What mimalloc has beside the C names, without its prefix: what Rust and C++ call of it, and of
 /// the rest what is called at all. `mi_new` throws where mimalloc is compiled as C++.
-pub const MIMALLOC: [AllocatorFunction; 20] = [
+pub const MIMALLOC: [AllocatorFunction; 19] = [
     function("zalloc", Shape::Size),
     function("malloc_small", Shape::Size),
     function("zalloc_small", Shape::Size),
-    function("mallocn", Shape::Product),
     function("malloc_aligned", Shape::Size),
     function("zalloc_aligned", Shape::Size),
     function("calloc_aligned", Shape::Product),

@@ -48,7 +48,7 @@ pub struct Wanted {
 pub enum Standing {
     /// In a file that has a giver and a taker of it.
     Own,
-    /// The same, and only where no [`Standing::Own`] is: what others are called by.
+    /// The same, and only where nothing else is: what others are called by.
     Last,
     /// In a file that has another one.
     Beside,
@@ -200,6 +200,14 @@ impl Families {
     /// What the user asked for.
     pub fn demands(&self) -> impl Iterator<Item = Demand> {
         self.all.iter().flat_map(Family::demands)
+    }
+
+    /// The symbols of what the user asked for.
+    pub fn asked_symbols(&self) -> impl Iterator<Item = &str> {
+        let asked = |family: &&Family| matches!(family.standing, Standing::Asked | Standing::Named);
+        let asked = self.all.iter().filter(asked);
+        let functions = asked.flat_map(|family| &family.functions);
+        functions.map(|function| &*function.symbol)
     }
 
     /// Whether a function of this name is looked for.

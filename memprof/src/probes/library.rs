@@ -179,7 +179,7 @@ impl Anatomy for ElfAnatomy<'_, '_> {
         let of_exceptions = |target: &Target| match target {
             // C++ lets exceptions pass where it does not say otherwise.
             Target::Named(name) => {
-                let starts = ["_Z", "__cxa_", "__gxx_", "_Unwind_"];
+                let starts = ["_Z", "__cxa_throw", "__gxx_", "_Unwind_"];
                 starts.iter().any(|start| name.starts_with(start))
             }
             Target::Here(_) => false,

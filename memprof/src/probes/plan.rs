@@ -150,14 +150,16 @@ impl<'a> Planner<'a> {
             let mut functions = family.functions.iter();
             functions.any(|one| defined.contains_key(&*one.symbol))
         };
-        let has_own = families
-            .iter()
-            .any(|family| family.standing == Standing::Own && is_whole(family));
+        let has_other = families.iter().any(|family| match family.standing {
+            Standing::Own => is_whole(family),
+            Standing::Asked | Standing::Named => any_of(family),
+            Standing::Last | Standing::Beside => false,
+        });
         for family in families.iter() {
             let counts = match family.standing {
                 Standing::Own => is_whole(family),
                 Standing::Last => {
-                    !has_own && is_whole(family) && !defined.contains_key(RUST_DEFAULT)
+                    !has_other && is_whole(family) && !defined.contains_key(RUST_DEFAULT)
                 }
                 Standing::Beside => !wanted.is_empty(),
                 Standing::Asked | Standing::Named => any_of(family),
@@ -171,6 +173,13 @@ impl<'a> Planner<'a> {
                     Demand::Prefix(_) => true,
                     Demand::Symbol(symbol) => defined.contains_key(&**symbol),
                 }));
+            if family.standing == Standing::Last {
+                plan.refusals.push(format!(
+                    "{}: calls that the compiler has inlined are not seen; name the allocator's own \
+                     functions with --probe",
+                    family.name
+                ));
+            }
             if family.standing != Standing::Beside {
                 let name = allocator_of(family, &defined);
                 if !plan.allocators.contains(&name) {

@@ -26,7 +26,8 @@ const ALLOCATORS: &[&str] = &[
     "sysmalloc_mmap", "sysmalloc_mmap_fallback", "malloc_consolidate", "malloc_hook_ini",
     "ptmalloc_init", "tcache_init", "arena_get2", "realloc_hook_ini", "memalign_hook_ini",
     // The inside of musl's.
-    "alloc_slot", "alloc_group", "__simple_malloc", "__malloc_alloc_meta",
+    "alloc_slot", "alloc_group", "__simple_malloc", "__malloc_alloc_meta", "default_malloc",
+    "malloc_impl",
     // Straight from the kernel.
     "mmap", "mmap64", "mremap", "munmap", "brk", "sbrk",
 ];
@@ -87,6 +88,8 @@ const CPP_ALLOCATOR_NAMESPACES: &[&str] = &["8tcmalloc"];
 const RUST_LIBRARY: &[&str] = &["alloc", "core", "std", "hashbrown", "__rustc", "compiler_builtins"];
 /// Paths in it that allocate and do nothing else.
 const RUST_ALLOCATORS: &[&str] = &["alloc::alloc", "std::alloc", "hashbrown::raw::alloc"];
+/// The trait of allocators: whoever implements it is one.
+const RUST_ALLOCATOR_TRAIT: &str = "core::alloc::global::GlobalAlloc";
 
 /// Beginnings of file names of libraries that are plumbing as a whole.
 #[rustfmt::skip]
@@ -185,6 +188,7 @@ fn rust_role(name: &str, source: Option<&str>) -> Role {
         return rust_path_role(name);
     };
     let (of_type, of_trait) = match split_as(inside) {
+        Some((_, RUST_ALLOCATOR_TRAIT)) => return Role::Allocator,
         Some((of_type, of_trait)) => (of_type, Some(rust_path_role(of_trait))),
         None => (inside, None),
     };
@@ -306,9 +310,19 @@ mod tests {
             "_int_malloc.constprop.0",
             "malloc@@GLIBC_2.2.5",
             "___mmap",
+            "default_malloc",
+            "__libc_malloc_impl",
         ] {
             assert_eq!(role(name), Role::Allocator, "{name}");
         }
+    }
+
+    #[test]
+    fn whoever_implements_rusts_trait_of_allocators_is_one() {
+        let name = "<server::Counting as core::alloc::global::GlobalAlloc>::alloc";
+        assert_eq!(rust_role(name, None), Role::Allocator);
+        let other = "<server::Counting as core::clone::Clone>::clone";
+        assert_eq!(rust_role(other, None), Role::Own);
     }
 
     #[test]

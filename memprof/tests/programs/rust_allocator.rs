@@ -1,5 +1,5 @@
 //! A Rust program with a `#[global_allocator]` of another language linked in (`--cfg linked`: mimalloc,
-//! under its own names), or one of Rust alone (bump allocation, which only Rust's own names tell of).
+//! under its own names), or one of its own in Rust (bump allocation by `own_alloc`).
 //! Each site leaves every third block; the truth is as in `truth.h`.
 
 use std::alloc::{GlobalAlloc, Layout, alloc, alloc_zeroed, dealloc, realloc};
@@ -49,20 +49,34 @@ mod allocator {
     static MEMORY: Memory = Memory(std::cell::UnsafeCell::new([0; BYTES]));
     static USED: AtomicUsize = AtomicUsize::new(0);
 
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    extern "C" fn own_alloc(size: usize, alignment: usize) -> *mut u8 {
+        let taken = size + alignment;
+        let from = USED.fetch_add(taken, Ordering::Relaxed);
+        if from + taken > BYTES {
+            return std::ptr::null_mut();
+        }
+        let start = MEMORY.0.get() as usize + from;
+        start.next_multiple_of(alignment) as *mut u8
+    }
+
+    #[unsafe(no_mangle)]
+    #[inline(never)]
+    extern "C" fn own_free(block: *mut u8) {
+        black_box(block);
+    }
+
     /// Gives what comes next and takes nothing back.
     pub struct Allocator;
 
     unsafe impl GlobalAlloc for Allocator {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-            let taken = layout.size() + layout.align();
-            let from = USED.fetch_add(taken, Ordering::Relaxed);
-            if from + taken > BYTES {
-                return std::ptr::null_mut();
-            }
-            let start = MEMORY.0.get() as usize + from;
-            start.next_multiple_of(layout.align()) as *mut u8
+            own_alloc(layout.size(), layout.align())
         }
-        unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
+        unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
+            own_free(block);
+        }
     }
 }
 

@@ -234,6 +234,7 @@ fn rusts_own_names_count_where_nothing_else_does() {
     let file = File::default();
     let alone = plan_of(&rust, &file).unwrap();
     assert_eq!(site(&alone, "__rust_realloc").arguments, [0, 3, 2]);
+    assert!(alone.refusals[0].contains("inlined"));
     let by_default = [&rust[..], &[(RUST_DEFAULT, 64)]].concat();
     assert_eq!(plan_of(&by_default, &file), None);
     let beside = [&rust[..], &[("mi_malloc", 64), ("mi_free", 80)]].concat();
