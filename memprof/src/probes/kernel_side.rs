@@ -33,6 +33,7 @@ use super::{
     placement::{CONVENTION_WORDS, Placement, SAVED_WORDS, first_instruction},
     plan::{End, Site},
     rings::{RingMap, Rings},
+    ways::Exit,
 };
 use crate::{
     identity::{Nanoseconds, Pid, SpaceId},
@@ -277,19 +278,17 @@ impl KernelSide {
         if !emulated {
             self.stepped.insert(program);
         }
-        if let Some(program) = return_points(site).first().map(|point| point.program) {
-            // No kernel emulates a `ret`.
-            self.stepped.insert(program);
+        if let End::Noted(exits) | End::Awaited(exits) = &site.end
+            && exits.iter().any(|exit| !exit.emulated)
+        {
+            self.stepped
+                .extend(exit_points(site).iter().map(|point| point.program));
         }
         let start = first_instruction(site.arguments);
         // What does not fit into a cookie can't be told to the programs.
         let points = entry_points(site, *place).or_else(|| entry_points(site, start));
         let points = points.ok_or_else(|| anyhow!("its arguments can't be told"))?;
-        let reason = match return_points(site).len() {
-            0 => reason.clone(),
-            1 => format!("{reason}; 1 `ret`, stepped"),
-            many => format!("{reason}; {many} `ret`s, stepped"),
-        };
+        let reason = format!("{reason}{}", describe_end(site));
         match self.attach_all(path, &points, scope) {
             Err(error) if place.offset != 0 => {
                 let Some(points) = entry_points(site, start) else {
@@ -469,35 +468,42 @@ fn entry_points(site: &Site, place: EntryPlace) -> Option<Vec<Point>> {
         offset,
         cookie,
     };
-    let mut points = return_points(site);
+    let mut points = exit_points(site);
     points.extend((site.end == End::Return).then(|| at_entry(RETURN_PROGRAM)));
     points.push(at_entry(entry_program(site)));
     Some(points)
 }
 
-/// The probes on a function's `ret` instructions.
-fn return_points(site: &Site) -> Vec<Point> {
-    let (program, returns) = match &site.end {
-        End::Noted(returns) => (GIVE_BY_RET_PROGRAM, returns),
-        End::Awaited(returns) => (LEAVE_BY_RET_PROGRAM, returns),
+/// The probes on a function's way out, if it has no return probe.
+fn exit_points(site: &Site) -> Vec<Point> {
+    let (program, exits) = match &site.end {
+        End::Noted(exits) => (GIVE_BY_RET_PROGRAM, exits),
+        End::Awaited(exits) => (LEAVE_BY_RET_PROGRAM, exits),
         End::None | End::Return => return Vec::new(),
     };
-    // The stack pointer is at the return address, the block in `rax`, the caller's registers
-    // are what they were; who the function is was noted at its entry.
-    let place = InnerPlace {
-        offset: 0,
-        pushed_words: 0,
-        result: SAVED_WORDS[0],
-        size: SizeAt::Noted,
-        preserved: [None; PRESERVED_REGISTERS],
-    };
-    let cookie = place.pack().unwrap_or(0);
-    let point = |offset: &u64| Point {
+    let point = |exit: &Exit| Point {
         program,
-        offset: *offset,
-        cookie,
+        offset: exit.at,
+        // A place that does not pack is never found.
+        cookie: exit.place.pack().unwrap_or(0),
     };
-    returns.iter().map(point).collect()
+    exits.iter().map(point).collect()
+}
+
+/// How the way out is seen, in words.
+fn describe_end(site: &Site) -> String {
+    let (End::Noted(exits) | End::Awaited(exits)) = &site.end else {
+        return String::new();
+    };
+    let emulated = exits.iter().filter(|exit| exit.emulated).count();
+    let count = |number: usize, what: &str| match number {
+        0 => String::new(),
+        1 => format!("; 1 {what}"),
+        many => format!("; {many} {what}s"),
+    };
+    let before = count(emulated, "jump before a `ret`");
+    let stepped = exits.len() - emulated;
+    format!("{before}{}", count(stepped, "stepped `ret`"))
 }
 
 /// An entry's place, as the program reads it that notes the size.

@@ -11,7 +11,7 @@ use super::{
     inner::{KNOWN_FUNCTIONS, Known, Library},
     placement::{Code, Function, MAX_INSTRUCTION_BYTES, Placement, place_entry_with},
     plan::{Anatomy, Definition},
-    ways::{self, Handing, LinkedCode, Target},
+    ways::{self, Exit, Exits, Handing, LinkedCode, Target},
 };
 use crate::target::elf::{ElfCode, ElfError, ElfFacts, ElfReader};
 
@@ -162,17 +162,15 @@ impl Anatomy for ElfAnatomy<'_, '_> {
         })
     }
 
-    fn returns_of(&self, function: Function) -> Result<Vec<u64>, String> {
+    fn exits_of(&self, function: Function, drops_null: bool) -> Result<Vec<Exit>, String> {
         let outside = || "it is in no segment".to_owned();
         let start = self.facts.address_of(function.start).ok_or_else(outside)?;
-        let returns = ways::returns_of(self, Function { start, ..function })?;
-        let mut offsets = returns.into_iter();
-        offsets
-            .try_fold(Vec::new(), |mut all, address| {
-                all.push(self.facts.file_offset_of(address)?);
-                Some(all)
-            })
-            .ok_or_else(outside)
+        let exits = Exits::of(self, Function { start, ..function }, self.emulated)?;
+        let mut places = exits.places(drops_null);
+        for exit in &mut places {
+            exit.at = self.facts.file_offset_of(exit.at).ok_or_else(outside)?;
+        }
+        Ok(places)
     }
 
     fn may_throw(&self) -> bool {

@@ -8,7 +8,7 @@ use super::{
     families::{Demand, Families, Family, MARKS, Sign, Standing, Wanted},
     inner::InnerSite,
     placement::{Function, Placement},
-    ways::{Handing, Target},
+    ways::{Exit, Handing, Target},
 };
 
 /// A function that a file defines.
@@ -31,11 +31,11 @@ pub enum End {
     None,
     /// By a return probe.
     Return,
-    /// On these `ret` instructions (bytes from the start of the file), by the size that was noted at
-    /// the entry. What the function calls counts by itself.
-    Noted(Vec<u64>),
-    /// On these `ret` instructions; what the function calls counts as its own doing.
-    Awaited(Vec<u64>),
+    /// On its way out, at these instructions (by bytes from the start of the file), by the size that
+    /// was noted at the entry. What the function calls counts by itself.
+    Noted(Vec<Exit>),
+    /// On its way out; what the function calls counts as its own doing.
+    Awaited(Vec<Exit>),
 }
 
 /// One function to probe.
@@ -82,11 +82,12 @@ pub trait Anatomy {
     fn place(&self, function: Function, arguments: Arguments) -> Placement;
     /// Whom a function hands every call to, if that is all it does at first.
     fn hands_to(&self, start: u64) -> Option<Handing>;
-    /// Where a function returns.
+    /// Where a function's result is at hand on each way out of it. `drops_null`: NULL is passed over
+    /// there, and the call goes on.
     ///
     /// # Errors
     /// Why that can't be known.
-    fn returns_of(&self, function: Function) -> Result<Vec<u64>, String>;
+    fn exits_of(&self, function: Function, drops_null: bool) -> Result<Vec<Exit>, String>;
     /// Whether the file's code knows of exceptions.
     fn may_throw(&self) -> bool;
 }
@@ -254,7 +255,7 @@ impl<'a> Planner<'a> {
                 }
             }
         }
-        share_returns(&mut sites);
+        share_exits(&mut sites);
         self.plan.sites = sites.into_values().collect();
     }
 
@@ -307,9 +308,9 @@ impl<'a> Planner<'a> {
         let end = match wanted.leaving {
             _ if !wanted.shape.returns_block() => End::None,
             Leaving::Returns => End::Return,
-            Leaving::Throws => End::Noted(self.returns_of(function)?),
+            Leaving::Throws => End::Noted(self.exits_of(function, true)?),
             Leaving::Unknown if !self.anatomy.may_throw() => End::Return,
-            Leaving::Unknown => End::Awaited(self.returns_of(function)?),
+            Leaving::Unknown => End::Awaited(self.exits_of(function, false)?),
         };
         Ok(Site {
             offset: definition.offset,
@@ -323,8 +324,9 @@ impl<'a> Planner<'a> {
         })
     }
 
-    fn returns_of(&self, function: Function) -> Result<Vec<u64>, String> {
-        self.anatomy.returns_of(function).map_err(|why| {
+    fn exits_of(&self, function: Function, drops_null: bool) -> Result<Vec<Exit>, String> {
+        let exits = self.anatomy.exits_of(function, drops_null);
+        exits.map_err(|why| {
             format!(
                 "an exception may leave it, so it can't have a return probe, and its returns are not \
                  all known: {why}"
@@ -345,13 +347,14 @@ enum Stands {
     OtherFile,
 }
 
-/// Functions that end in the same code share its `ret` instructions: each is probed once.
-fn share_returns(sites: &mut BTreeMap<u64, Site>) {
+/// Functions that end in the same code share its instructions: each is probed once. What was noted
+/// is gone with the first that is passed, so that one more on the way does no harm.
+fn share_exits(sites: &mut BTreeMap<u64, Site>) {
     let (mut noted, mut awaited) = (BTreeSet::new(), BTreeSet::new());
     for site in sites.values_mut() {
         match &mut site.end {
-            End::Noted(returns) => returns.retain(|at| noted.insert(*at)),
-            End::Awaited(returns) => returns.retain(|at| awaited.insert(*at)),
+            End::Noted(exits) => exits.retain(|exit| noted.insert(exit.at)),
+            End::Awaited(exits) => exits.retain(|exit| awaited.insert(exit.at)),
             End::None | End::Return => {}
         }
     }

@@ -9,13 +9,20 @@
 //! direct jumps from the function's start, through what it jumps to in place of returning. It needs
 //! no understanding of values and no trial: every address it names is one that the processor comes
 //! to by jumps that are spelled out in the code. Where a way can't be followed (a jump through a
-//! register), the function is refused.
+//! register), the function is refused. The kernel has to step a `ret`; `before_ret` looks for an
+//! instruction before it that does as well and is emulated.
 
-use std::collections::HashSet;
+mod before_ret;
+
+use std::collections::HashMap;
 
 use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind};
+use memprof_common::placement::InnerPlace;
 
-use super::placement::{Code, Function, decode};
+use super::{
+    emulation::Emulated,
+    placement::{Code, Function, decode, is_emulated},
+};
 
 /// Instructions that are followed for one function, with all that it jumps to.
 pub const MAX_FOLLOWED: usize = 4_096;
@@ -81,34 +88,100 @@ pub fn hands_to(code: &dyn LinkedCode, start: u64) -> Option<Handing> {
     None
 }
 
-/// The addresses of the instructions by which `function` returns, those of the functions that it
-/// jumps to in place of returning among them; in order.
-///
-/// # Errors
-/// Why they can't all be known, in words.
-pub fn returns_of(code: &dyn LinkedCode, function: Function) -> Result<Vec<u64>, String> {
-    let mut returns = Vec::new();
-    let mut seen = HashSet::new();
+/// An instruction on a function's way out, at which its result is at hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Its address: a `ret`, or an emulated instruction before it.
+    pub at: u64,
+    /// Whether the kernel emulates it.
+    pub emulated: bool,
+    /// Where the values are there; the offset is 0, and the size noted elsewhere.
+    pub place: InnerPlace,
+}
+
+/// The ways out of a function.
+pub struct Exits {
+    course: Course,
+}
+
+impl Exits {
+    /// Those of `function`, those of the functions that it jumps to in place of returning among
+    /// them.
+    ///
+    /// # Errors
+    /// Why they can't all be known, in words.
+    pub fn of(
+        code: &dyn LinkedCode,
+        function: Function,
+        emulated: Emulated,
+    ) -> Result<Self, String> {
+        let course = follow(code, function, emulated)?;
+        Ok(Self { course })
+    }
+
+    /// Where to probe them: each `ret`, or what comes before it at less cost. `drops_null`: a register
+    /// that holds NULL at such a place is no result there, and the call goes on.
+    pub fn places(&self, drops_null: bool) -> Vec<Exit> {
+        let mut places = Vec::new();
+        for at in &self.course.returns {
+            let early = before_ret::find(&self.course, *at, drops_null);
+            places.extend(early.unwrap_or_else(|| vec![before_ret::ret(*at)]));
+        }
+        places.sort_unstable_by_key(|exit| exit.at);
+        places.dedup();
+        places
+    }
+}
+
+/// The code that a function's calls may come through, but for what it calls.
+struct Course {
+    start: u64,
+    steps: HashMap<u64, Step>,
+    /// Where each instruction is come to from.
+    before: HashMap<u64, Vec<u64>>,
+    returns: Vec<u64>,
+}
+
+/// One instruction of it.
+struct Step {
+    instruction: Instruction,
+    emulated: bool,
+}
+
+/// Follows all direct ways from the function's start.
+fn follow(code: &dyn LinkedCode, function: Function, emulated: Emulated) -> Result<Course, String> {
+    let mut course = Course {
+        start: function.start,
+        steps: HashMap::new(),
+        before: HashMap::new(),
+        returns: Vec::new(),
+    };
     let mut waiting = vec![function.start];
     while let Some(address) = waiting.pop() {
-        if !seen.insert(address) {
+        if course.steps.contains_key(&address) {
             continue;
         }
-        if seen.len() > MAX_FOLLOWED {
+        if course.steps.len() >= MAX_FOLLOWED {
             return Err(format!("it has more than {MAX_FOLLOWED} instructions"));
         }
         let far = address.wrapping_sub(function.start);
-        let (instruction, _) =
+        let (instruction, bytes) =
             decode(code, address).ok_or_else(|| format!("no instruction at +{far:#x}"))?;
+        let step = Step {
+            instruction,
+            emulated: is_emulated(&instruction, &bytes, emulated),
+        };
+        course.steps.insert(address, step);
         let next = instruction.next_ip();
+        let mut ways = Vec::new();
         match instruction.flow_control() {
-            FlowControl::Next => waiting.push(next),
+            FlowControl::Next => ways.push(next),
             FlowControl::ConditionalBranch if instruction.near_branch_target() != 0 => {
-                waiting.extend([next, instruction.near_branch_target()]);
+                ways.extend([next, instruction.near_branch_target()]);
             }
             FlowControl::UnconditionalBranch | FlowControl::IndirectBranch => {
                 match target(code, &instruction) {
-                    Some(Target::Here(to)) => waiting.push(to),
+                    Some(Target::Here(to)) => ways.push(to),
                     Some(Target::Named(name)) if NEVER_RETURN.contains(&&*name) => {}
                     Some(Target::Named(name)) => {
                         return Err(format!("it ends in {name}, which may be of another file"));
@@ -118,12 +191,12 @@ pub fn returns_of(code: &dyn LinkedCode, function: Function) -> Result<Vec<u64>,
             }
             FlowControl::Call | FlowControl::IndirectCall => {
                 if comes_back(code, function, &instruction) {
-                    waiting.push(next);
+                    ways.push(next);
                 }
             }
             FlowControl::Return => {
-                returns.push(address);
-                if returns.len() > MAX_RETURNS {
+                course.returns.push(address);
+                if course.returns.len() > MAX_RETURNS {
                     return Err(format!("it returns at more than {MAX_RETURNS} places"));
                 }
             }
@@ -131,12 +204,16 @@ pub fn returns_of(code: &dyn LinkedCode, function: Function) -> Result<Vec<u64>,
             FlowControl::Exception | FlowControl::Interrupt => {}
             _ => return Err(format!("it goes somewhere unknown from +{far:#x}")),
         }
+        for way in ways {
+            course.before.entry(way).or_default().push(address);
+            waiting.push(way);
+        }
     }
-    returns.sort_unstable();
-    if returns.is_empty() {
+    course.returns.sort_unstable();
+    if course.returns.is_empty() {
         return Err("it does not return".to_owned());
     }
-    Ok(returns)
+    Ok(course)
 }
 
 /// Whether anything follows a call: after one that never returns comes padding, the function's
@@ -262,8 +339,8 @@ mod tests {
                 size: 0,
                 shape: Shape::Size,
             };
-            let found = returns_of(self, function)?;
-            Ok(found.iter().map(|address| address - START).collect())
+            let found = Exits::of(self, function, Emulated::NONE)?.places(true);
+            Ok(found.iter().map(|exit| exit.at - START).collect())
         }
     }
 

@@ -89,7 +89,7 @@ const RUST_LIBRARY: &[&str] = &["alloc", "core", "std", "hashbrown", "__rustc", 
 /// Paths in it that allocate and do nothing else.
 const RUST_ALLOCATORS: &[&str] = &["alloc::alloc", "std::alloc", "hashbrown::raw::alloc"];
 /// The trait of allocators: whoever implements it is one.
-const RUST_ALLOCATOR_TRAIT: &str = "core::alloc::global::GlobalAlloc";
+const RUST_ALLOCATOR_TRAIT: &str = "core::alloc::global::GlobalAlloc>";
 
 /// Beginnings of file names of libraries that are plumbing as a whole.
 #[rustfmt::skip]
@@ -188,7 +188,9 @@ fn rust_role(name: &str, source: Option<&str>) -> Role {
         return rust_path_role(name);
     };
     let (of_type, of_trait) = match split_as(inside) {
-        Some((_, RUST_ALLOCATOR_TRAIT)) => return Role::Allocator,
+        Some((_, of_trait)) if of_trait.starts_with(RUST_ALLOCATOR_TRAIT) => {
+            return Role::Allocator;
+        }
         Some((of_type, of_trait)) => (of_type, Some(rust_path_role(of_trait))),
         None => (inside, None),
     };

@@ -1,4 +1,7 @@
-use memprof_common::{allocator::IN_ORDER, placement::EntryPlace};
+use memprof_common::{
+    allocator::IN_ORDER,
+    placement::{EntryPlace, InnerPlace, PRESERVED_REGISTERS, SizeAt},
+};
 
 use super::*;
 use crate::probes::families::{HomeMade, NamedArgument};
@@ -28,13 +31,28 @@ impl Anatomy for File {
         self.handing.get(&start).cloned()
     }
 
-    fn returns_of(&self, function: Function) -> Result<Vec<u64>, String> {
-        let returns = self.returns.get(&function.start).cloned();
-        returns.ok_or_else(|| "a test says so".to_owned())
+    fn exits_of(&self, function: Function, _: bool) -> Result<Vec<Exit>, String> {
+        let returns = self.returns.get(&function.start);
+        let returns = returns.ok_or_else(|| "a test says so".to_owned())?;
+        Ok(returns.iter().map(|at| exit(*at)).collect())
     }
 
     fn may_throw(&self) -> bool {
         self.may_throw
+    }
+}
+
+fn exit(at: u64) -> Exit {
+    Exit {
+        at,
+        emulated: false,
+        place: InnerPlace {
+            offset: 0,
+            pushed_words: 0,
+            result: 10,
+            size: SizeAt::Noted,
+            preserved: [None; PRESERVED_REGISTERS],
+        },
     }
 }
 
@@ -170,9 +188,12 @@ fn operator_new_never_has_a_return_probe() {
         ..File::default()
     };
     let plan = plan_of(&definitions, &file).unwrap();
-    assert_eq!(site(&plan, "_Znwm").end, End::Noted(vec![55, 59]));
+    assert_eq!(
+        site(&plan, "_Znwm").end,
+        End::Noted(vec![exit(55), exit(59)])
+    );
     // What it shares with the other is probed once.
-    assert_eq!(site(&plan, "_Znam").end, End::Noted(vec![71]));
+    assert_eq!(site(&plan, "_Znam").end, End::Noted(vec![exit(71)]));
 }
 
 #[test]
@@ -268,7 +289,7 @@ fn the_users_own_have_no_return_probe_where_exceptions_are_known() {
     };
     let definitions = [("pool_get", 16), ("pool_put", 32)];
     let plan = plan_with(&pool(), &definitions, &file).unwrap();
-    assert_eq!(site(&plan, "pool_get").end, End::Awaited(vec![20]));
+    assert_eq!(site(&plan, "pool_get").end, End::Awaited(vec![exit(20)]));
     file.returns.clear();
     let plan = plan_with(&pool(), &definitions, &file).unwrap();
     assert_eq!(plan.missing, ["pool_get"]);
