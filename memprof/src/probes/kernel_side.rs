@@ -496,14 +496,17 @@ fn describe_end(site: &Site) -> String {
         return String::new();
     };
     let emulated = exits.iter().filter(|exit| exit.emulated).count();
-    let count = |number: usize, what: &str| match number {
+    let jumps = match emulated {
         0 => String::new(),
-        1 => format!("; 1 {what}"),
-        many => format!("; {many} {what}s"),
+        1 => "; 1 jump before a `ret`".to_owned(),
+        many => format!("; {many} jumps before `ret`s"),
     };
-    let before = count(emulated, "jump before a `ret`");
-    let stepped = exits.len() - emulated;
-    format!("{before}{}", count(stepped, "stepped `ret`"))
+    let stepped = match exits.len() - emulated {
+        0 => String::new(),
+        1 => "; 1 stepped `ret`".to_owned(),
+        many => format!("; {many} stepped `ret`s"),
+    };
+    jumps + &stepped
 }
 
 /// An entry's place, as the program reads it that notes the size.

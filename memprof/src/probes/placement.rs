@@ -124,12 +124,11 @@ pub fn place_entry_with(
 /// The first instruction of a function, with its arguments where the convention has them.
 pub fn first_instruction(arguments: Arguments) -> EntryPlace {
     let mut place = EntryPlace::default();
-    for number in 0..PLACED_ARGUMENTS {
-        let argument = usize::from(arguments[number]);
+    for (number, (placed, argument)) in place.arguments.iter_mut().zip(arguments).enumerate() {
+        let argument = usize::from(argument);
         if argument != number {
-            place.arguments[number] = walk::ARGUMENTS
-                .get(argument)
-                .map(|register| SAVED_WORDS[register.number()]);
+            let register = walk::ARGUMENTS.get(argument);
+            *placed = register.map(|register| SAVED_WORDS[register.number()]);
         }
     }
     place

@@ -107,7 +107,8 @@ impl Traced {
         let ended = self.truth.optional_fact("ended_threads").unwrap_or(0);
         // An exception's memory is taken inside the call that throws, and so not counted.
         let exceptions = self.truth.optional_fact("caught").unwrap_or(0);
-        let most = ended * THREAD_CACHE_BLOCKS + exceptions;
+        let before = self.truth.optional_fact("blocks_of_before").unwrap_or(0);
+        let most = ended * THREAD_CACHE_BLOCKS + exceptions + before;
         assert!(unknown_frees <= most, "{unknown_frees} unknown frees");
     }
 

@@ -269,7 +269,7 @@ fn what_the_user_names_is_probed_wherever_it_is() {
     let prefix = Demand::Prefix("my_".to_owned());
     let pool = ["pool_get", "pool_put", "pool_resize"].map(symbol);
     let demands: Vec<Demand> = families.demands().collect();
-    assert_eq!(demands, [&[prefix.clone()], &pool[..]].concat());
+    assert_eq!(demands, [std::slice::from_ref(&prefix), &pool[..]].concat());
     let plan = plan_with(&families, &[("pool_get", 16)], &file).unwrap();
     assert_eq!(plan.met, [symbol("pool_get")]);
     let get = site(&plan, "pool_get");
