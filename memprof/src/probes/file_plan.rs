@@ -121,8 +121,9 @@ impl Probing<'_> {
             missing: plan.missing,
             refusals: plan.refusals,
             places: Vec::new(),
-            usable: !plan.met.is_empty(),
+            usable: false,
         };
+        let asked = !plan.met.is_empty();
         self.plans.met.extend(plan.met);
         let (mut gives, mut takes) = (false, false);
         let handle = handle_path(&file);
@@ -142,7 +143,7 @@ impl Probing<'_> {
             }
         }
         coverage.attached.extend(plan.seen_elsewhere);
-        coverage.usable |= gives && takes;
+        coverage.usable = gives && takes || asked && (gives || takes);
         Some(coverage)
     }
 }

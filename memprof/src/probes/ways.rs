@@ -17,7 +17,7 @@ mod before_ret;
 use std::collections::HashMap;
 
 use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind};
-use memprof_common::placement::InnerPlace;
+use memprof_common::{allocator::Shape, placement::InnerPlace};
 
 use super::{
     emulation::Emulated,
@@ -102,6 +102,8 @@ pub struct Exit {
 /// The ways out of a function.
 pub struct Exits {
     course: Course,
+    /// Whether the block is where a pointer points, which may be written to at the last moment.
+    by_reference: bool,
 }
 
 impl Exits {
@@ -115,8 +117,10 @@ impl Exits {
         function: Function,
         emulated: Emulated,
     ) -> Result<Self, String> {
-        let course = follow(code, function, emulated)?;
-        Ok(Self { course })
+        Ok(Self {
+            course: follow(code, function, emulated)?,
+            by_reference: function.shape == Shape::PosixMemalign,
+        })
     }
 
     /// Where to probe them: each `ret`, or what comes before it at less cost. `drops_null`: a register
@@ -124,7 +128,10 @@ impl Exits {
     pub fn places(&self, drops_null: bool) -> Vec<Exit> {
         let mut places = Vec::new();
         for at in &self.course.returns {
-            let early = before_ret::find(&self.course, *at, drops_null);
+            let early = match self.by_reference {
+                true => None,
+                false => before_ret::find(&self.course, *at, drops_null),
+            };
             places.extend(early.unwrap_or_else(|| vec![before_ret::ret(*at)]));
         }
         places.sort_unstable_by_key(|exit| exit.at);
@@ -279,7 +286,6 @@ fn only_moves_registers(instruction: &Instruction) -> bool {
 mod tests {
     use super::*;
     use crate::probes::placement::MAX_INSTRUCTION_BYTES;
-    use memprof_common::allocator::Shape;
 
     const START: u64 = 0x1000;
     /// A linked word.

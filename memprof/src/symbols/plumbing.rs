@@ -20,7 +20,8 @@ pub enum Role {
 #[rustfmt::skip]
 const ALLOCATORS: &[&str] = &[
     "malloc", "calloc", "realloc", "reallocarray", "free", "cfree", "posix_memalign",
-    "aligned_alloc", "memalign", "valloc", "pvalloc", "malloc_usable_size",
+    "aligned_alloc", "memalign", "valloc", "pvalloc", "malloc_usable_size", "free_sized",
+    "free_aligned_sized", "mallocx", "rallocx", "dallocx", "sdallocx",
     // The inside of glibc's, as static programs and files with symbols show it.
     "_int_malloc", "_int_realloc", "_int_free", "_int_memalign", "_mid_memalign", "sysmalloc",
     "sysmalloc_mmap", "sysmalloc_mmap_fallback", "malloc_consolidate", "malloc_hook_ini",
@@ -141,7 +142,7 @@ fn c_role(name: &str) -> Role {
     if is_allocator(name)
         || without_prefix.is_some_and(is_allocator)
         || begins(RUST_SHIMS)
-        || begins(&["je_", "_rjem_"])
+        || begins(&["je_", "_rjem_", "rjem_"])
         || tcmalloc().is_some_and(|rest| {
             is_allocator(rest) || rest.starts_with("new") || rest.starts_with("delete")
         })
@@ -304,6 +305,8 @@ mod tests {
             "je_arena_malloc_hard",
             "_rjem_je_malloc_default",
             "_rjem_mallocx",
+            "rjem_malloc",
+            "sdallocx",
             "tc_malloc",
             "tc_newarray",
             "mi_malloc",

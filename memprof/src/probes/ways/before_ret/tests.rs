@@ -39,11 +39,15 @@ impl LinkedCode for Bytes {
 
 /// The places of some code, by their offsets: register word, words pushed, saved registers.
 fn places(code: &[&[u8]], drops_null: bool) -> HashMap<u64, (bool, InnerPlace)> {
+    places_of(code, drops_null, Shape::Size)
+}
+
+fn places_of(code: &[&[u8]], drops_null: bool, shape: Shape) -> HashMap<u64, (bool, InnerPlace)> {
     let code = Bytes(code.concat());
     let function = Function {
         start: START,
         size: code.0.len() as u64,
-        shape: Shape::Size,
+        shape,
     };
     let exits = Exits::of(&code, function, ALL).unwrap();
     let places = exits.places(drops_null).into_iter();
@@ -153,6 +157,9 @@ fn a_jump_that_leads_only_to_the_return_will_do() {
     assert!(emulated);
     assert_eq!((place.pushed_words, place.preserved[1]), (1, Some(0)));
     assert_eq!(place.result, SAVED_WORDS[Register::R9.number()]);
+    // What `posix_memalign` gives may be written behind it.
+    let found = places_of(&code, false, Shape::PosixMemalign);
+    assert!(found.values().all(|(emulated, _)| !emulated));
 }
 
 #[test]
