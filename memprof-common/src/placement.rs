@@ -11,6 +11,7 @@
 //! | 16..24 | words of 8 bytes that were pushed since                     |
 //! | 24..39 | three arguments, 5 bits each: 0 where the convention has it, else 1 + the word of the saved registers (`pt_regs`) that holds it |
 //! | 39     | the function jumps back to its own start                    |
+//! | 40     | its return is seen by its `ret` instructions, not by a return probe |
 
 /// Arguments that a cookie can describe: the first three.
 pub const PLACED_ARGUMENTS: usize = 3;
@@ -24,6 +25,7 @@ const ARGUMENT_MASK: u64 = (1 << ARGUMENT_BITS) - 1;
 const PUSHED_SHIFT: u32 = OFFSET_BITS;
 const ARGUMENTS_SHIFT: u32 = PUSHED_SHIFT + PUSHED_BITS;
 const RESTARTS_SHIFT: u32 = ARGUMENTS_SHIFT + PLACED_ARGUMENTS as u32 * ARGUMENT_BITS;
+const BY_RET_SHIFT: u32 = RESTARTS_SHIFT + 1;
 
 /// A probe's place in its function. The default is the first instruction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +39,9 @@ pub struct EntryPlace {
     pub arguments: [Option<u8>; PLACED_ARGUMENTS],
     /// Whether the function may jump back to its own start, so that one call comes by twice.
     pub restarts: bool,
+    /// Whether the call's return is seen by probes on `ret` instructions, so that its return slot
+    /// stays as it is.
+    pub by_ret: bool,
 }
 
 impl EntryPlace {
@@ -44,7 +49,8 @@ impl EntryPlace {
     pub const fn pack(self) -> Option<u64> {
         let mut cookie = self.offset as u64
             | (self.pushed_words as u64) << PUSHED_SHIFT
-            | (self.restarts as u64) << RESTARTS_SHIFT;
+            | (self.restarts as u64) << RESTARTS_SHIFT
+            | (self.by_ret as u64) << BY_RET_SHIFT;
         let mut number = 0;
         while number < PLACED_ARGUMENTS {
             if let Some(word) = self.arguments[number] {
@@ -88,6 +94,12 @@ pub const fn argument(cookie: u64, number: usize) -> Option<u64> {
 #[inline(always)]
 pub const fn restarts(cookie: u64) -> bool {
     cookie >> RESTARTS_SHIFT & 1 != 0
+}
+
+/// Whether the call's return is seen by probes on `ret` instructions.
+#[inline(always)]
+pub const fn by_ret(cookie: u64) -> bool {
+    cookie >> BY_RET_SHIFT & 1 != 0
 }
 
 /// Where a probe inside a function sits, and where the values are there.
@@ -262,7 +274,7 @@ mod tests {
         assert_eq!(offset(0), 0);
         assert_eq!(pushed_bytes(0), 0);
         assert_eq!([0, 1, 2].map(|number| argument(0, number)), [None; 3]);
-        assert!(!restarts(0));
+        assert!(!restarts(0) && !by_ret(0));
     }
 
     #[test]
@@ -275,13 +287,14 @@ mod tests {
                             offset: offset_bytes,
                             pushed_words,
                             restarts: again,
+                            by_ret: !again,
                             ..EntryPlace::default()
                         };
                         place.arguments[number] = word;
                         let cookie = place.pack().expect("in range");
                         assert_eq!(offset(cookie), u64::from(offset_bytes));
                         assert_eq!(pushed_bytes(cookie), u64::from(pushed_words) * 8);
-                        assert_eq!(restarts(cookie), again);
+                        assert_eq!((restarts(cookie), by_ret(cookie)), (again, !again));
                         for other in 0..PLACED_ARGUMENTS {
                             let expected = if other == number { word } else { None };
                             let expected = expected.map(|word| u64::from(word) * 8);

@@ -16,7 +16,7 @@ use memprof_common::{
 use crate::{
     emit::count,
     kernel::{hijacked_return_address, may_be_trampoline},
-    registers::{Entry, RETURN_SLOT, Registers},
+    registers::{Entry, RETURN_SLOT},
     syscalls::SystemCall,
     trail::Trail,
     unwind::{Code, Walk},
@@ -43,6 +43,8 @@ pub struct PendingCall {
     pub old: u64,
     /// `RESULT_IN_REGISTER`, or where `posix_memalign` puts its result.
     pub result_at: u64,
+    /// What the return slot holds, of a call whose function has no return probe; else 0.
+    pub returns_to: u64,
 }
 
 /// A free and the frees of the same block that it makes: a preloaded `free` that calls the C
@@ -61,12 +63,15 @@ struct FreeChain {
 /// Allocators stacked on one another.
 const MAX_FREE_CHAIN: usize = 4;
 
-/// The size of the call whose return address is in `return_slot`.
+/// What is known of the call whose return address is in `return_slot`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct NotedSize {
-    return_slot: u64,
-    size: u64,
+pub struct NotedCall {
+    pub return_slot: u64,
+    /// The function: its first instruction's address.
+    pub function: u64,
+    /// Bytes asked for.
+    pub size: u64,
 }
 
 /// What is remembered of a thread.
@@ -80,7 +85,7 @@ pub struct Thread {
     restarted: bool,
     /// Entries seen inside the pending call.
     nested: u64,
-    noted: NotedSize,
+    noted: NotedCall,
     pub sampler: Sampler,
     pub code: Code,
     pub walk: Walk,
@@ -119,7 +124,9 @@ pub fn is_nested(thread: *mut Thread, stack: u64) -> bool {
     }
     // SAFETY: as above.
     let nested = unsafe { (*thread).nested };
-    if stack <= slot && nested < MAX_NESTED_CALLS && holds_trampoline(slot) {
+    // SAFETY: as above.
+    let returns_to = unsafe { (*pending).returns_to };
+    if stack <= slot && nested < MAX_NESTED_CALLS && is_alive(slot, returns_to) {
         // SAFETY: as above.
         unsafe { (*thread).nested = nested + 1 };
         return true;
@@ -134,31 +141,57 @@ pub fn is_nested(thread: *mut Thread, stack: u64) -> bool {
 #[inline(always)]
 pub fn is_inside_call(thread: *mut Thread, stack: u64) -> bool {
     // SAFETY: `thread` points at this thread's map value.
-    let slot = unsafe { (*thread).pending.return_slot };
-    slot != 0 && stack <= slot && holds_trampoline(slot)
+    let (slot, returns_to) =
+        unsafe { ((*thread).pending.return_slot, (*thread).pending.returns_to) };
+    slot != 0 && stack <= slot && is_alive(slot, returns_to)
 }
 
-/// A call at the same stack pointer as the pending one is a tail call if the slot is still
-/// hijacked, and a fresh call after a longjmp if it is not: the same question for both.
+/// Whether a pending call can still return. A call at the same stack pointer is a tail call if the
+/// slot is still hijacked, and a fresh call after a longjmp if it is not: the same question for
+/// both. A slot that is not hijacked holds what it held at the entry, unless others have used it.
 #[inline(always)]
-fn holds_trampoline(slot: u64) -> bool {
+fn is_alive(slot: u64, returns_to: u64) -> bool {
     // SAFETY: the helper checks the address and fails on one that cannot be read.
     match unsafe { bpf_probe_read_user(slot as *const u64) } {
+        Ok(value) if returns_to != 0 => value == returns_to,
         Ok(value) => may_be_trampoline(value) && hijacked_return_address(slot) != 0,
         Err(_) => false,
     }
 }
 
-/// Notes the size of a call that is seen again where its block is at hand.
+/// Gives up the pending call if this is the same call again: an exception has left it, and its
+/// caller tries anew.
 #[inline(always)]
-pub fn note(thread: *mut Thread, return_slot: u64, size: u64) {
+pub fn forget_attempt(thread: *mut Thread, return_slot: u64, function: u64) {
     // SAFETY: `thread` points at this thread's map value.
-    unsafe { (*thread).noted = NotedSize { return_slot, size } };
+    unsafe {
+        let pending = &raw mut (*thread).pending;
+        if (*pending).return_slot == return_slot
+            && (*pending).function == function
+            && (*pending).returns_to != 0
+        {
+            (*pending).return_slot = 0;
+        }
+    }
 }
 
-/// The size that was noted of the call, which is over then.
+/// What is in the return slot.
 #[inline(always)]
-pub fn noted_size(thread: *mut Thread, return_slot: u64) -> Option<u64> {
+pub fn return_address(slot: u64) -> Option<u64> {
+    // SAFETY: the helper checks the address and fails on one that cannot be read.
+    unsafe { bpf_probe_read_user(slot as *const u64) }.ok()
+}
+
+/// Notes a call that is seen again where its block is at hand.
+#[inline(always)]
+pub fn note(thread: *mut Thread, call: NotedCall) {
+    // SAFETY: `thread` points at this thread's map value.
+    unsafe { (*thread).noted = call };
+}
+
+/// What was noted of the call, which is over then.
+#[inline(always)]
+pub fn noted(thread: *mut Thread, return_slot: u64) -> Option<NotedCall> {
     // SAFETY: `thread` points at this thread's map value.
     let noted = unsafe { (*thread).noted };
     if noted.return_slot != return_slot {
@@ -166,14 +199,18 @@ pub fn noted_size(thread: *mut Thread, return_slot: u64) -> Option<u64> {
     }
     // SAFETY: as above.
     unsafe { (*thread).noted.return_slot = 0 };
-    Some(noted.size)
+    Some(noted)
 }
 
-/// Takes note that the thread was given a block: the next free is a new one, whatever it frees.
+/// Takes note that the thread was given a block: the next free is a new one, whatever it frees, and
+/// a call that was noted and has made this one has been given it.
 #[inline(always)]
 pub fn forget_free(thread: *mut Thread) {
     // SAFETY: `thread` points at this thread's map value.
-    unsafe { (*thread).freed.address = 0 };
+    unsafe {
+        (*thread).freed.address = 0;
+        (*thread).noted.return_slot = 0;
+    }
 }
 
 /// Notes a call that no other one made.
@@ -183,8 +220,8 @@ pub fn begin(thread: *mut Thread, call: PendingCall) {
     unsafe {
         (*thread).pending = call;
         (*thread).nested = 0;
-        (*thread).freed.address = 0;
     }
+    forget_free(thread);
 }
 
 /// Whether the free of `address` by `call` is made by the thread's last free. The same function
@@ -223,12 +260,12 @@ pub fn is_inner_free(thread: *mut Thread, address: u64, call: &Entry<'_>) -> boo
     false
 }
 
-/// The pending call that returns with these registers, which is over then.
+/// The pending call that has returned with this stack pointer, which is over then.
 #[inline(always)]
-pub fn finish(thread: *mut Thread, registers: Registers) -> Option<PendingCall> {
+pub fn finish(thread: *mut Thread, stack: u64) -> Option<PendingCall> {
     // SAFETY: `thread` points at this thread's map value.
     let call = unsafe { (*thread).pending };
-    if call.return_slot == 0 || registers.stack != call.return_slot + RETURN_SLOT {
+    if call.return_slot == 0 || stack != call.return_slot + RETURN_SLOT {
         return None;
     }
     // SAFETY: as above.

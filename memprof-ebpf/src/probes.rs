@@ -14,10 +14,10 @@ use crate::{
     emit::{count, now, send},
     filter::{Caller, caller},
     pending::{
-        PendingCall, RESULT_IN_REGISTER, Thread, begin, finish, forget_free, is_inner_free,
-        is_nested, note, noted_size,
+        NotedCall, PendingCall, RESULT_IN_REGISTER, Thread, begin, finish, forget_attempt,
+        forget_free, is_inner_free, is_nested, note, noted, return_address,
     },
-    registers::{CallerRegisters, Entry, Inner, Registers},
+    registers::{CallerRegisters, Entry, Inner, RETURN_SLOT, Registers},
     sample::takes,
     stack::stack_id,
     unwind::Innermost,
@@ -92,6 +92,20 @@ pub fn give(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// The same on a `ret` of a function that must not have a return probe.
+#[uprobe]
+pub fn give_by_ret(ctx: ProbeContext) -> u32 {
+    gives(&ctx);
+    0
+}
+
+/// On a `ret` of such a function whose call is pending.
+#[uprobe]
+pub fn leave_by_ret(ctx: ProbeContext) -> u32 {
+    leaves(&ctx);
+    0
+}
+
 /// Inside a function, where its size is at hand, for `give` where it no longer is.
 #[uprobe]
 pub fn note_size(ctx: ProbeContext) -> u32 {
@@ -146,6 +160,14 @@ fn enter(ctx: &ProbeContext, request: impl FnOnce(&Entry<'_>) -> Request) -> u32
         return 0;
     }
     let call = Entry::of(ctx);
+    let mut returns_to = 0;
+    if call.by_ret() {
+        forget_attempt(thread, call.return_slot, call.function);
+        let Some(address) = return_address(call.return_slot) else {
+            return 0;
+        };
+        returns_to = address;
+    }
     if is_nested(thread, call.return_slot) {
         return 0;
     }
@@ -161,6 +183,7 @@ fn enter(ctx: &ProbeContext, request: impl FnOnce(&Entry<'_>) -> Request) -> u32
             size: request.size,
             old: request.old,
             result_at: request.result_at,
+            returns_to,
         },
     );
     0
@@ -191,9 +214,35 @@ fn returned(ctx: &RetProbeContext) -> Option<()> {
     if thread.is_null() {
         return None;
     }
-    let registers = Registers::of(ctx.regs);
-    let call = finish(thread, registers)?;
-    let address = result(ctx, &call)?;
+    let call = finish(thread, Registers::of(ctx.regs).stack)?;
+    let block = given(caller, &call, ctx.ret())?;
+    window::clear(thread);
+    send_block(caller, block, call.function, &ctx.regs.cast_const());
+    Some(())
+}
+
+#[inline(always)]
+fn leaves(ctx: &ProbeContext) -> Option<()> {
+    let caller = caller()?;
+    let thread = caller.thread;
+    if thread.is_null() {
+        return None;
+    }
+    let mut at_ret = Inner::of(ctx);
+    let call = finish(thread, at_ret.return_slot + RETURN_SLOT)?;
+    let block = given(caller, &call, at_ret.result())?;
+    if !at_ret.find_caller(thread) {
+        count(Counter::UnreadableResults);
+        return None;
+    }
+    send_block(caller, block, call.function, &at_ret);
+    Some(())
+}
+
+/// The block that a call gives by returning `value`, if it is to be reported.
+#[inline(always)]
+fn given(caller: Caller, call: &PendingCall, value: u64) -> Option<Block> {
+    let address = result(value, call)?;
     if address == 0 {
         // A resize to nothing that returns nothing has freed the block; any other has failed.
         if call.old != 0 && call.size != 0 {
@@ -201,10 +250,7 @@ fn returned(ctx: &RetProbeContext) -> Option<()> {
         }
         return None;
     }
-    let block = Block::given(thread, address, call.size)?;
-    window::clear(thread);
-    send_block(caller, block, call.function, &ctx.regs.cast_const());
-    Some(())
+    Block::given(caller.thread, address, call.size)
 }
 
 #[inline(always)]
@@ -220,9 +266,12 @@ fn gives(ctx: &ProbeContext) -> Option<()> {
         return None;
     }
     // A call that was under way when the gate opened has noted nothing, and counts nowhere.
-    let size = match call.size() {
-        Some(size) => size,
-        None => noted_size(thread, call.return_slot)?,
+    let (size, function) = match call.size() {
+        Some(size) => (size, call.function),
+        None => {
+            let noted = noted(thread, call.return_slot)?;
+            (noted.size, noted.function)
+        }
     };
     forget_free(thread);
     let block = Block::given(thread, address, size)?;
@@ -230,7 +279,7 @@ fn gives(ctx: &ProbeContext) -> Option<()> {
         count(Counter::UnreadableResults);
         return None;
     }
-    send_block(caller, block, call.function, &call);
+    send_block(caller, block, function, &call);
     Some(())
 }
 
@@ -239,7 +288,15 @@ fn notes(ctx: &ProbeContext) -> Option<()> {
     let thread = caller()?.thread;
     if !thread.is_null() {
         let call = Inner::of(ctx);
-        note(thread, call.return_slot, call.size()?);
+        let size = call.size()?;
+        note(
+            thread,
+            NotedCall {
+                return_slot: call.return_slot,
+                function: call.function,
+                size,
+            },
+        );
     }
     Some(())
 }
@@ -288,10 +345,9 @@ fn send_block(caller: Caller, block: Block, function: u64, returns_to: &impl Cal
     );
 }
 
-/// The block that a call gives: 0 for none.
+/// The block that a call gives by returning `value`: 0 for none.
 #[inline(always)]
-fn result(ctx: &RetProbeContext, call: &PendingCall) -> Option<u64> {
-    let value: u64 = ctx.ret();
+fn result(value: u64, call: &PendingCall) -> Option<u64> {
     if call.result_at == RESULT_IN_REGISTER {
         return Some(value);
     }

@@ -179,6 +179,12 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Whether the call's return is seen by probes on `ret` instructions.
+    #[inline(always)]
+    pub fn by_ret(&self) -> bool {
+        placement::by_ret(self.cookie)
+    }
+
     /// Whether the function may jump back to its own start.
     #[inline(always)]
     pub fn restarts(&self) -> bool {

@@ -117,6 +117,17 @@ pub struct TracingArgs {
     #[arg(long, short, value_name = "FILE", default_value = "-")]
     pub output: OsString,
 
+    /// Look for an allocator whose functions have this before their names (je_ for je_malloc, ...), in
+    /// every file of the target; may be given several times
+    #[arg(long, value_name = "PREFIX")]
+    pub allocator_prefix: Vec<String>,
+
+    /// Probe an allocator of your own: alloc=SYMBOL,free=SYMBOL[,realloc=SYMBOL][,calloc=SYMBOL];
+    /// alloc=SYMBOL:2 and free=SYMBOL:2 say which argument is the size and the block; may be given
+    /// several times
+    #[arg(long, value_name = "FUNCTIONS")]
+    pub probe: Vec<String>,
+
     /// Follow a sample of the blocks, one in so many bytes on average (512KiB, say); totals are
     /// weighted, and come with the interval that the truth is in
     #[arg(long, value_name = "SIZE")]

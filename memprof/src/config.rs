@@ -9,6 +9,7 @@ use std::{
 use anyhow::Result;
 use memprof_common::sampling::MAX_MEAN;
 
+mod allocators;
 mod cycles;
 mod offline;
 pub use cycles::CyclesConfig;
@@ -27,7 +28,7 @@ use crate::{
     growth::SeverityBounds,
     identity::Pid,
     pipeline::ShownFilter,
-    probes::kernel_side::Children,
+    probes::{families::Families, kernel_side::Children},
     report::GroupBy,
     units::{parse_duration, parse_rate, parse_size},
 };
@@ -74,6 +75,8 @@ pub struct TraceConfig {
     pub quiet: bool,
     /// Say more.
     pub verbose: bool,
+    /// Which allocators are looked for.
+    pub families: Families,
     /// Bytes between samples; `None`: every block is followed.
     pub sample_bytes: Option<u64>,
     /// The most that tracing may take of the targets' processor time, as a share.
@@ -237,6 +240,7 @@ impl TraceConfig {
             exit_status_of_child: false,
             quiet: args.quiet,
             verbose: args.verbose > 0,
+            families: allocators::families(&args.allocator_prefix, &args.probe)?,
             sample_bytes: args.sample_bytes.as_deref().map(sample_bytes).transpose()?,
             max_overhead: args
                 .max_overhead
@@ -533,6 +537,10 @@ mod tests {
         assert!(refusal(&["--pid", "1", "--exit-status", "child"]).contains("COMMAND"));
         assert!(refusal(&["--pid", "1", "--debug-dir", "/no/such"]).contains("no directory"));
         assert!(refusal(&["--pid", "1", "--debug-dir", "/etc/passwd"]).contains("no directory"));
+        let half = ["--pid", "1", "--probe", "alloc=a"];
+        assert!(refusal(&half).contains("free=SYMBOL"));
+        let empty = ["--pid", "1", "--allocator-prefix", ""];
+        assert!(refusal(&empty).contains("--allocator-prefix"));
         let both = ["--pid", "1", "--min-size", "2K", "--max-size", "1K"];
         assert!(refusal(&both).contains("no block"));
     }

@@ -194,11 +194,8 @@ fn allocators(pid: Pid) -> Result<String, Problem> {
     let lines: Vec<String> = found
         .iter()
         .map(|(module, plan)| {
-            let functions: Vec<&str> = plan
-                .sites
-                .iter()
-                .flat_map(|site| site.symbols.iter().copied())
-                .collect();
+            let symbols = plan.sites.iter().flat_map(|site| &site.symbols);
+            let functions: Vec<&str> = symbols.map(String::as_str).collect();
             format!("{module}: {}", functions.join(", "))
         })
         .collect();

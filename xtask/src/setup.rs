@@ -29,15 +29,18 @@ const TEST_PROGRAMS: [(&str, &str); 8] = [
     ("/usr/bin/redis-benchmark", "redis-tools"),
 ];
 
-/// Allocators that the tests trace as well: the library's name up to its version, and the packages
-/// that may have it. A distribution without them skips those tests.
-const TEST_ALLOCATORS: [(&str, &[&str]); 3] = [
+/// Allocators that the tests trace as well: the library's name, or all of it up to its version, and
+/// the packages that may have it. A distribution without them skips those tests.
+const TEST_ALLOCATORS: [(&str, &[&str]); 6] = [
     ("libjemalloc.so.", &["libjemalloc2"]),
     (
         "libtcmalloc_minimal.so.",
         &["libtcmalloc-minimal4", "libtcmalloc-minimal4t64"],
     ),
     ("libmimalloc.so.", &["libmimalloc2.0", "libmimalloc3"]),
+    ("libjemalloc.a", &["libjemalloc-dev"]),
+    ("libtcmalloc_minimal.a", &["libgoogle-perftools-dev"]),
+    ("libmimalloc.so", &["libmimalloc-dev"]),
 ];
 /// Where Debian puts libraries.
 const LIBRARY_DIRECTORY: &str = "/usr/lib/x86_64-linux-gnu";
@@ -219,11 +222,15 @@ fn test_allocators() -> Result<()> {
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
-    let is_installed = |prefix: &str| installed.iter().any(|name| name.starts_with(prefix));
+    let is_installed = |wanted: &str| {
+        let version_follows = wanted.ends_with('.');
+        let is_it = |name: &str| name == wanted || version_follows && name.starts_with(wanted);
+        installed.iter().any(|name| is_it(name))
+    };
     let musl: &[&str] = &[MUSL.1];
     let missing: Vec<&str> = TEST_ALLOCATORS
         .into_iter()
-        .filter(|(prefix, _)| !is_installed(prefix))
+        .filter(|(library, _)| !is_installed(library))
         .map(|(_, packages)| packages)
         .chain((!Path::new(MUSL.0).is_file()).then_some(musl))
         .filter_map(|packages| packages.iter().find(|package| apt::offers(&[*package])))

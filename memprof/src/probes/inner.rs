@@ -29,6 +29,7 @@ mod values;
 
 use memprof_common::placement::{InnerPlace, SizeAt};
 
+pub(super) use self::returns::is_write;
 use self::{cover::Cover, graph::Graph, results::Results, values::Values};
 pub use self::{
     graph::MAX_NODES,

@@ -10,7 +10,7 @@ use super::{
     inner::{InnerSite, Jumps, describe, find},
     library::ElfLibrary,
     placement::Function,
-    plan::Plan,
+    plan::{End, Plan},
     proof::{Subject, prove},
 };
 use crate::{
@@ -83,7 +83,12 @@ impl InnerPlans {
 fn frequent(plan: &Plan) -> Vec<(u64, Shape)> {
     let sites = plan.sites.iter();
     sites
-        .filter(|site| site.symbols.iter().any(|symbol| FREQUENT.contains(symbol)))
+        .filter(|site| site.end == End::Return)
+        .filter(|site| {
+            site.symbols
+                .iter()
+                .any(|symbol| FREQUENT.contains(&&**symbol))
+        })
         .map(|site| (site.offset, site.shape))
         .collect()
 }
@@ -104,7 +109,11 @@ fn find_all(
 ) -> HashMap<u64, Found> {
     let offset_of = |symbol: &str| {
         let mut sites = plan.sites.iter();
-        Some(sites.find(|site| site.symbols.contains(&symbol))?.offset)
+        Some(
+            sites
+                .find(|site| site.symbols.iter().any(|one| one == symbol))?
+                .offset,
+        )
     };
     let wanted = frequent(plan);
     let (Ok(facts), Ok(library)) = (reader.facts(), ElfLibrary::new(file, reader)) else {

@@ -15,8 +15,12 @@ use aya::{
     },
 };
 use memprof_common::{
-    allocator::{GIVE_PROGRAM, NOTE_SIZE_PROGRAM, RETURN_PROGRAM, Shape},
+    allocator::{
+        GIVE_BY_RET_PROGRAM, GIVE_PROGRAM, LEAVE_BY_RET_PROGRAM, NOTE_SIZE_PROGRAM, RETURN_PROGRAM,
+        Shape,
+    },
     counters::{COUNTERS, Counter, Counters},
+    placement::{EntryPlace, InnerPlace, PRESERVED_REGISTERS, SizeAt},
     sampling::Schedule,
     settings::{
         COPY_RING_BYTES, FIRST_KERNEL_SPACE, FollowedProcess, KernelOffsets, MAX_BROKEN_STACKS,
@@ -29,9 +33,10 @@ use super::{
     cost::{ProgramRuns, Reading, Trap},
     emulation::{Emulated, Emulation},
     inner::{InnerSite, Task, describe},
-    placement::Placement,
-    plan::Site,
+    placement::{CONVENTION_WORDS, Placement, SAVED_WORDS, first_instruction},
+    plan::{End, Site},
     rings::{RingMap, Rings},
+    ways::Exit,
 };
 use crate::{
     identity::{Nanoseconds, Pid, SpaceId},
@@ -57,6 +62,14 @@ const SYSTEM_CALLS: [(&str, &str); 2] = [
 const MOVED: (&str, &str) = ("process_moved", "cgroup_attach_task");
 /// `BPF_NOEXIST`.
 const IF_NEW: u64 = 1;
+/// The probe programs beside those of entries.
+const OTHER_PROGRAMS: [&str; 5] = [
+    RETURN_PROGRAM,
+    GIVE_PROGRAM,
+    NOTE_SIZE_PROGRAM,
+    GIVE_BY_RET_PROGRAM,
+    LEAVE_BY_RET_PROGRAM,
+];
 
 /// A plain type of `memprof-common` on its way into a map.
 #[repr(transparent)]
@@ -201,7 +214,7 @@ impl KernelSide {
         for shape in Shape::ALL {
             self.uprobe(shape.entry_program())?.load()?;
         }
-        for name in [RETURN_PROGRAM, GIVE_PROGRAM, NOTE_SIZE_PROGRAM] {
+        for name in OTHER_PROGRAMS {
             self.uprobe(name)?.load()?;
         }
         for (program, _) in SYSTEM_CALLS {
@@ -320,20 +333,32 @@ impl KernelSide {
             emulated,
             reason,
         } = &site.placement;
-        // What does not fit into a cookie can't be told to the programs.
-        let cookie = place.pack().unwrap_or(0);
-        let offset = if cookie == 0 { 0 } else { place.offset };
+        let program = entry_program(site);
         if !emulated {
-            self.stepped.insert(site.shape.entry_program());
+            self.stepped.insert(program);
         }
-        match self.attach_all(path, &entry_points(site, offset, cookie), scope) {
-            Err(error) if cookie != 0 => {
-                self.attach_all(path, &entry_points(site, 0, 0), scope)?;
+        if let End::Noted(exits) | End::Awaited(exits) = &site.end
+            && exits.iter().any(|exit| !exit.emulated)
+        {
+            self.stepped
+                .extend(exit_points(site).iter().map(|point| point.program));
+        }
+        let start = first_instruction(site.arguments);
+        // What does not fit into a cookie can't be told to the programs.
+        let points = entry_points(site, *place).or_else(|| entry_points(site, start));
+        let points = points.ok_or_else(|| anyhow!("its arguments can't be told"))?;
+        let reason = format!("{reason}{}", describe_end(site));
+        match self.attach_all(path, &points, scope) {
+            Err(error) if place.offset != 0 => {
+                let Some(points) = entry_points(site, start) else {
+                    return Err(error);
+                };
+                self.attach_all(path, &points, scope)?;
                 Ok(format!(
                     "first instruction: {reason} was refused: {error:#}"
                 ))
             }
-            attached => attached.map(|()| reason.clone()),
+            attached => attached.map(|()| reason),
         }
     }
 
@@ -432,9 +457,8 @@ impl KernelSide {
     pub fn reading(&mut self) -> Result<Reading> {
         let hits = self.counters()?[Counter::ProbeHits as usize];
         let entries = Shape::ALL.map(Shape::entry_program);
-        let others = [RETURN_PROGRAM, GIVE_PROGRAM, NOTE_SIZE_PROGRAM];
-        let mut runs = Vec::with_capacity(entries.len() + others.len());
-        for name in entries.into_iter().chain(others) {
+        let mut runs = Vec::with_capacity(entries.len() + OTHER_PROGRAMS.len());
+        for name in entries.into_iter().chain(OTHER_PROGRAMS) {
             let trap = if name == RETURN_PROGRAM {
                 Trap::Return
             } else if self.stepped.contains(name) {
@@ -491,19 +515,91 @@ struct Point {
     cookie: u64,
 }
 
-/// The return first: a call between the two would wait for a return that is not probed. Both on
-/// one instruction: so they are one trap.
-fn entry_points(site: &Site, offset: u16, cookie: u64) -> Vec<Point> {
-    let programs = [
-        site.shape.returns_block().then_some(RETURN_PROGRAM),
-        Some(site.shape.entry_program()),
-    ];
-    let point = |program| Point {
+/// The program at the entry of a function.
+fn entry_program(site: &Site) -> &'static str {
+    match site.end {
+        End::Noted(_) => NOTE_SIZE_PROGRAM,
+        _ => site.shape.entry_program(),
+    }
+}
+
+/// The return first: a call between the two would wait for a return that is not probed. A return
+/// probe sits where the entry's does: so they are one trap. `None` if the place can't be told.
+fn entry_points(site: &Site, place: EntryPlace) -> Option<Vec<Point>> {
+    let place = EntryPlace {
+        by_ret: matches!(site.end, End::Awaited(_)),
+        ..place
+    };
+    let cookie = match site.end {
+        End::Noted(_) => noting(site, place)?.pack()?,
+        _ => place.pack()?,
+    };
+    let offset = site.offset + u64::from(place.offset);
+    let at_entry = |program| Point {
         program,
-        offset: site.offset + u64::from(offset),
+        offset,
         cookie,
     };
-    programs.into_iter().flatten().map(point).collect()
+    let mut points = exit_points(site);
+    points.extend((site.end == End::Return).then(|| at_entry(RETURN_PROGRAM)));
+    points.push(at_entry(entry_program(site)));
+    Some(points)
+}
+
+/// The probes on a function's way out, if it has no return probe.
+fn exit_points(site: &Site) -> Vec<Point> {
+    let (program, exits) = match &site.end {
+        End::Noted(exits) => (GIVE_BY_RET_PROGRAM, exits),
+        End::Awaited(exits) => (LEAVE_BY_RET_PROGRAM, exits),
+        End::None | End::Return => return Vec::new(),
+    };
+    let point = |exit: &Exit| Point {
+        program,
+        offset: exit.at,
+        // A place that does not pack is never found.
+        cookie: exit.place.pack().unwrap_or(0),
+    };
+    exits.iter().map(point).collect()
+}
+
+/// How the way out is seen, in words.
+fn describe_end(site: &Site) -> String {
+    let (End::Noted(exits) | End::Awaited(exits)) = &site.end else {
+        return String::new();
+    };
+    let emulated = exits.iter().filter(|exit| exit.emulated).count();
+    let jumps = match emulated {
+        0 => String::new(),
+        1 => "; 1 jump before a `ret`".to_owned(),
+        many => format!("; {many} jumps before `ret`s"),
+    };
+    let stepped = match exits.len() - emulated {
+        0 => String::new(),
+        1 => "; 1 stepped `ret`".to_owned(),
+        many => format!("; {many} stepped `ret`s"),
+    };
+    jumps + &stepped
+}
+
+/// An entry's place, as the program reads it that notes the size.
+fn noting(site: &Site, place: EntryPlace) -> Option<InnerPlace> {
+    let in_order = first_instruction(site.arguments);
+    let word = |number: usize| {
+        let placed = place.arguments[number].or(in_order.arguments[number]);
+        placed.unwrap_or(CONVENTION_WORDS[number])
+    };
+    Some(InnerPlace {
+        offset: place.offset,
+        pushed_words: place.pushed_words,
+        result: SAVED_WORDS[0],
+        size: match site.shape {
+            Shape::Size => SizeAt::Word(word(0)),
+            Shape::Product => SizeAt::Product(word(0), word(1)),
+            Shape::AlignedSize => SizeAt::Word(word(1)),
+            _ => return None,
+        },
+        preserved: [None; PRESERVED_REGISTERS],
+    })
 }
 
 fn inner_points(site: &Site) -> Vec<Point> {

@@ -19,10 +19,14 @@ mod walk;
 use std::fmt::Write as _;
 
 use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic};
-use memprof_common::{allocator::Shape, placement::EntryPlace};
+use memprof_common::{
+    allocator::{Arguments, IN_ORDER, Shape},
+    placement::{EntryPlace, PLACED_ARGUMENTS},
+};
 
+pub use self::walk::SAVED_WORDS;
+pub(super) use self::walk::text;
 use self::walk::{Candidate, Walk};
-pub(super) use self::walk::{SAVED_WORDS, text};
 use super::emulation::Emulated;
 
 /// The longest instruction of x86-64, bytes.
@@ -34,6 +38,9 @@ pub trait Code {
     /// there is no code.
     fn fetch(&self, address: u64, into: &mut [u8; MAX_INSTRUCTION_BYTES]) -> usize;
 }
+
+/// Where the kernel saves the first arguments, in words from the start of `struct pt_regs`.
+pub const CONVENTION_WORDS: [u8; PLACED_ARGUMENTS] = [14, 13, 12];
 
 /// A function to place a probe in.
 #[derive(Clone, Copy, Debug)]
@@ -60,8 +67,13 @@ pub struct Placement {
 impl Placement {
     /// The function's first instruction.
     pub fn plain(reason: impl Into<String>) -> Self {
+        Self::plain_with(IN_ORDER, reason)
+    }
+
+    /// The same of a function whose arguments stand in another order than their shape's.
+    pub fn plain_with(arguments: Arguments, reason: impl Into<String>) -> Self {
         Self {
-            place: EntryPlace::default(),
+            place: first_instruction(arguments),
             emulated: false,
             reason: reason.into(),
         }
@@ -70,12 +82,23 @@ impl Placement {
 
 /// Chooses where to probe the entry of `function`.
 pub fn place_entry(code: &dyn Code, function: Function, emulated: Emulated) -> Placement {
+    place_entry_with(code, function, IN_ORDER, emulated)
+}
+
+/// The same of a function of which `arguments` are those that its shape speaks of.
+pub fn place_entry_with(
+    code: &dyn Code,
+    function: Function,
+    arguments: Arguments,
+    emulated: Emulated,
+) -> Placement {
+    let plain = |reason: String| Placement::plain_with(arguments, reason);
     if emulated == Emulated::NONE {
-        return Placement::plain("first instruction: none is known to be emulated");
+        return plain("first instruction: none is known to be emulated".to_owned());
     }
-    let walk = Walk::along(code, function, emulated);
+    let walk = Walk::along(code, function, arguments, emulated);
     let Some(last) = walk.candidates.last() else {
-        return Placement::plain(format!("first instruction, stepped: {}", walk.stopped));
+        return plain(format!("first instruction, stepped: {}", walk.stopped));
     };
     let is_free = function.shape == Shape::Free;
     if last.step == 0 && !is_free {
@@ -84,7 +107,7 @@ pub fn place_entry(code: &dyn Code, function: Function, emulated: Emulated) -> P
     let Some(jumps) = jumps::survey(code, function, &walk.steps) else {
         return match walk.candidates.first().filter(|first| first.step == 0) {
             Some(first) => place(first, false),
-            None => Placement::plain("first instruction, stepped: too much code to follow"),
+            None => plain("first instruction, stepped: too much code to follow".to_owned()),
         };
     };
     let passed_once = |candidate: &&Candidate| {
@@ -94,8 +117,21 @@ pub fn place_entry(code: &dyn Code, function: Function, emulated: Emulated) -> P
     };
     match walk.candidates.iter().rev().find(passed_once) {
         Some(chosen) => place(chosen, is_free && jumps.to_start),
-        None => Placement::plain("first instruction, stepped: a jump leads back behind it"),
+        None => plain("first instruction, stepped: a jump leads back behind it".to_owned()),
     }
+}
+
+/// The first instruction of a function, with its arguments where the convention has them.
+pub fn first_instruction(arguments: Arguments) -> EntryPlace {
+    let mut place = EntryPlace::default();
+    for (number, (placed, argument)) in place.arguments.iter_mut().zip(arguments).enumerate() {
+        let argument = usize::from(argument);
+        if argument != number {
+            let register = walk::ARGUMENTS.get(argument);
+            *placed = register.map(|register| SAVED_WORDS[register.number()]);
+        }
+    }
+    place
 }
 
 fn place(candidate: &Candidate, restarts: bool) -> Placement {

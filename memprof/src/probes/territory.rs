@@ -17,8 +17,10 @@ use std::{
 use anyhow::Result;
 
 use super::{
-    attach::{allocator_name, is_loader, plan_file},
+    attach::is_loader,
     emulation::Emulated,
+    families::Families,
+    file_plan::{plan_file, well_known},
 };
 use crate::{
     identity::Pid,
@@ -95,22 +97,22 @@ impl Territory {
     }
 
     /// Looks at a file, which was mapped by this path.
-    pub fn look_at(&mut self, file: &File, path: &str) {
+    pub fn look_at(&mut self, families: &Families, file: &File, path: &str) {
         if let Ok(metadata) = file.metadata() {
             let key = (metadata.dev(), metadata.ino());
-            self.0.insert(key, Ground::of(file, path));
+            self.0.insert(key, Ground::of(families, file, path));
         }
     }
 }
 
 impl Ground {
-    fn of(file: &File, path: &str) -> Option<Self> {
+    fn of(families: &Families, file: &File, path: &str) -> Option<Self> {
         if is_loader(path) {
             return None;
         }
         let reader = ElfReader::new(file);
-        let plan = plan_file(file, &reader, Emulated::NONE)?;
-        if WHOLE_FILES.contains(&allocator_name(path).as_str()) {
+        let plan = plan_file(families, file, &reader, Emulated::NONE)?;
+        if well_known(path).is_some_and(|name| WHOLE_FILES.contains(&name)) {
             let symbols = reader.symbols(&PASSAGES).unwrap_or_default();
             let passages = symbols.iter();
             let passages = passages.map(|one| range(one.file_offset, one.size));
@@ -132,10 +134,19 @@ fn range(start: u64, size: u64) -> Range {
 /// Finds the allocators that processes map.
 #[derive(Default)]
 pub struct Surveyor {
+    families: Families,
     seen: HashSet<FileId>,
 }
 
 impl Surveyor {
+    /// One that looks for these.
+    pub fn new(families: Families) -> Self {
+        Self {
+            families,
+            seen: HashSet::new(),
+        }
+    }
+
     /// What is new in the files that `pid` maps now.
     ///
     /// # Errors
@@ -153,7 +164,7 @@ impl Surveyor {
                 self.seen.insert(*id);
             }
             if let Ok(file) = open_mapped_file(pid, mapping) {
-                found.look_at(&file, path);
+                found.look_at(&self.families, &file, path);
             }
         }
         Ok(found)

@@ -381,15 +381,14 @@ pub fn processes(followed: &[Followed]) -> Vec<Process> {
 
 /// What is probed, as the report lists it.
 pub fn coverage(probed: &crate::probes::attach::Probed) -> Vec<Coverage> {
-    let owned = |symbols: &[&str]| symbols.iter().map(|symbol| (*symbol).to_owned()).collect();
     probed
         .coverage()
         .into_iter()
         .map(|one| Coverage {
             module: one.module.clone(),
             allocator: one.allocator.clone(),
-            attached: owned(&one.attached),
-            missing: owned(&one.missing),
+            attached: one.attached.clone(),
+            missing: one.missing.clone(),
         })
         .collect()
 }

@@ -45,7 +45,7 @@ use self::{
 use crate::{
     config::{TargetChoice, TraceConfig},
     host,
-    probes::inner_plans::InnerPlans,
+    probes::{file_plan::FilePlans, inner_plans::InnerPlans},
     target::mmap_events::MmapEvents,
     units::format_count,
     unwind::{loader::UnwindLoader, worker::TableLoader},
@@ -68,11 +68,12 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let signals = signals::listen()?;
     let (notices, heard) = unbounded_channel();
 
-    let (mut tracer, rings, unwind) = Tracer::load(
-        &config.target,
-        (config.children, config.events),
+    let plans = FilePlans::new(
+        config.families.clone(),
         InnerPlans::new(config.entry_probes),
-    )?;
+    );
+    let (mut tracer, rings, unwind) =
+        Tracer::load(&config.target, (config.children, config.events), plans)?;
     tracer.follow(&targets)?;
     let start = monotonic();
     let (mmap_events, deafness) = match MmapEvents::open() {

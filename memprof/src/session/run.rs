@@ -111,7 +111,8 @@ impl Run {
         let mut run = Self {
             exporter: config.format.exporter(output.style()),
             alerts: config.on_leak.clone().map(Alerts::new),
-            skips: Skips::new(config.skip.iter().map(String::as_str)),
+            skips: Skips::new(config.skip.iter().map(String::as_str))
+                .and_functions(config.families.asked_symbols()),
             shared: collector.shared(),
             collector: Some(collector),
             symbols: Symbols::new(&config.debug_dirs),

@@ -11,9 +11,10 @@ use crate::{
     config::{Destination, Events, TargetChoice, TraceConfig},
     identity::{Pid, SpaceId},
     probes::{
-        attach::{Coverage, Found, Probed},
+        attach::{Found, Probed},
         emulation::Emulation,
-        inner_plans::InnerPlans,
+        families::Demand,
+        file_plan::{Coverage, FilePlans},
         kernel_side::{Children, KernelSide, Loaded, Scope},
         offsets::{KERNEL_BTF, kernel_offsets},
         rings::{Rings, cpus, first_ring_bytes},
@@ -74,7 +75,7 @@ impl Targets {
 pub struct Tracer {
     side: KernelSide,
     probed: HashMap<Scope, Probed>,
-    inner: InnerPlans,
+    plans: FilePlans,
     whom: Whom,
     events: Events,
     /// Finds allocators' code, if mappings are followed.
@@ -131,7 +132,7 @@ impl Tracer {
     pub fn load(
         target: &TargetChoice,
         (children, events): (Children, Events),
-        inner: InnerPlans,
+        plans: FilePlans,
     ) -> Result<(Self, Rings, UnwindMaps)> {
         let wide = match target {
             TargetChoice::Wide(scope) => {
@@ -162,11 +163,11 @@ impl Tracer {
         let tracer = Self {
             side,
             probed: HashMap::new(),
-            inner,
             whom: Whom::new(target, children),
             events,
-            surveyor: Surveyor::default(),
+            surveyor: Surveyor::new(plans.families().clone()),
             found: Territory::default(),
+            plans,
             spaces: Vec::new(),
             hidden: 0,
         };
@@ -205,7 +206,10 @@ impl Tracer {
                 return Err(no_allocator(facts, found));
             }
         }
-        Ok(())
+        match self.plans.unmet() {
+            Some(demand) => Err(not_there(&demand)),
+            None => Ok(()),
+        }
     }
 
     /// Of many processes some end meanwhile, and some have nothing to probe.
@@ -272,7 +276,7 @@ impl Tracer {
         }
         let scope = self.whom.scope(pid);
         let probed = self.probed.entry(scope).or_default();
-        probed.look_at(&mut self.side, &mut self.inner, pid, scope)
+        probed.look_at(&mut self.side, &mut self.plans, pid, scope)
     }
 
     /// A child has what its parent has.
@@ -348,6 +352,20 @@ fn hidden(facts: &ProcessFacts, error: &anyhow::Error) -> anyhow::Error {
     )
 }
 
+fn not_there(demand: &Demand) -> anyhow::Error {
+    match demand {
+        Demand::Prefix(prefix) => bad_input!(
+            "--allocator-prefix {prefix:?}: no file that the target maps defines {prefix}malloc or \
+             another function with it: see `nm FILE`; a stripped file has only the names that it \
+             exports (`nm -D FILE`)"
+        ),
+        Demand::Symbol(symbol) => bad_input!(
+            "--probe: no file that the target maps defines {symbol:?}: see `nm FILE` for the names as \
+             linkers know them; a stripped file has only those that it exports (`nm -D FILE`)"
+        ),
+    }
+}
+
 fn no_allocator(facts: &ProcessFacts, found: Found) -> anyhow::Error {
     let name = facts
         .comm
@@ -365,6 +383,6 @@ fn no_allocator(facts: &ProcessFacts, found: Found) -> anyhow::Error {
     bad_input!(
         "process {pid} ({name}) maps no library or executable that defines malloc and free: if it \
          is linked statically, keep its symbols (no strip, no -s); if it brings its own allocator \
-         under other names, memprof can't see it yet"
+         under other names, give --allocator-prefix or --probe"
     )
 }

@@ -2,6 +2,7 @@
 
 use wildmatch::WildMatch;
 
+use super::demangle::demangle;
 use super::frame::{Frame, Unknown};
 use super::plumbing::{Role, is_plumbing_module};
 
@@ -13,6 +14,7 @@ pub struct Skips {
 
 #[derive(Clone, Debug)]
 enum Pattern {
+    Exact(String),
     Whole(WildMatch),
     Part(String),
 }
@@ -34,10 +36,19 @@ impl Skips {
         }
     }
 
+    /// The same, and the functions of these symbols.
+    pub fn and_functions<'a>(mut self, symbols: impl IntoIterator<Item = &'a str>) -> Self {
+        let names = symbols.into_iter().map(demangle);
+        self.patterns
+            .extend(names.map(|name| Pattern::Exact(name.to_string())));
+        self
+    }
+
     fn skips(&self, frame: &Frame) -> bool {
         let texts = [frame.name(), frame.module_path.as_deref()];
         texts.into_iter().flatten().any(|text| {
             self.patterns.iter().any(|pattern| match pattern {
+                Pattern::Exact(name) => text == name,
                 Pattern::Whole(whole) => whole.matches(text),
                 Pattern::Part(part) => text.contains(part.as_str()),
             })
@@ -116,6 +127,21 @@ mod tests {
 
     fn guilty(frames: &[Frame], skips: &[&str]) -> Option<usize> {
         guilty_frame(frames, &Skips::new(skips.iter().copied()))
+    }
+
+    #[test]
+    fn an_allocators_function_is_passed_over_by_its_whole_name() {
+        let skips = || Skips::default().and_functions(["pool_get", "_Z9arena_getm"]);
+        let frames = [
+            frame("pool_get", "/usr/bin/server"),
+            frame("pool_get_order", "/usr/bin/server"),
+        ];
+        assert_eq!(guilty_frame(&frames, &skips()), Some(1));
+        let frames = [
+            frame("_Z9arena_getm", "/usr/bin/server"),
+            frame("main", "/usr/bin/server"),
+        ];
+        assert_eq!(guilty_frame(&frames, &skips()), Some(1));
     }
 
     #[test]

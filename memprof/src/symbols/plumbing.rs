@@ -20,13 +20,15 @@ pub enum Role {
 #[rustfmt::skip]
 const ALLOCATORS: &[&str] = &[
     "malloc", "calloc", "realloc", "reallocarray", "free", "cfree", "posix_memalign",
-    "aligned_alloc", "memalign", "valloc", "pvalloc", "malloc_usable_size",
+    "aligned_alloc", "memalign", "valloc", "pvalloc", "malloc_usable_size", "free_sized",
+    "free_aligned_sized", "mallocx", "rallocx", "dallocx", "sdallocx",
     // The inside of glibc's, as static programs and files with symbols show it.
     "_int_malloc", "_int_realloc", "_int_free", "_int_memalign", "_mid_memalign", "sysmalloc",
     "sysmalloc_mmap", "sysmalloc_mmap_fallback", "malloc_consolidate", "malloc_hook_ini",
     "ptmalloc_init", "tcache_init", "arena_get2", "realloc_hook_ini", "memalign_hook_ini",
     // The inside of musl's.
-    "alloc_slot", "alloc_group", "__simple_malloc", "__malloc_alloc_meta",
+    "alloc_slot", "alloc_group", "__simple_malloc", "__malloc_alloc_meta", "default_malloc",
+    "malloc_impl",
     // Straight from the kernel.
     "mmap", "mmap64", "mremap", "munmap", "brk", "sbrk",
 ];
@@ -89,6 +91,8 @@ const CPP_ALLOCATOR_NAMESPACES: &[&str] = &["8tcmalloc"];
 const RUST_LIBRARY: &[&str] = &["alloc", "core", "std", "hashbrown", "__rustc", "compiler_builtins"];
 /// Paths in it that allocate and do nothing else.
 const RUST_ALLOCATORS: &[&str] = &["alloc::alloc", "std::alloc", "hashbrown::raw::alloc"];
+/// The trait of allocators: whoever implements it is one.
+const RUST_ALLOCATOR_TRAIT: &str = "core::alloc::global::GlobalAlloc>";
 
 /// Beginnings of file names of libraries that are plumbing as a whole.
 #[rustfmt::skip]
@@ -140,7 +144,7 @@ fn c_role(name: &str) -> Role {
     if is_allocator(name)
         || without_prefix.is_some_and(is_allocator)
         || begins(RUST_SHIMS)
-        || begins(&["je_", "_rjem_"])
+        || begins(&["je_", "_rjem_", "rjem_"])
         || tcmalloc().is_some_and(|rest| {
             is_allocator(rest) || rest.starts_with("new") || rest.starts_with("delete")
         })
@@ -187,6 +191,9 @@ fn rust_role(name: &str, source: Option<&str>) -> Role {
         return rust_path_role(name);
     };
     let (of_type, of_trait) = match split_as(inside) {
+        Some((_, of_trait)) if of_trait.starts_with(RUST_ALLOCATOR_TRAIT) => {
+            return Role::Allocator;
+        }
         Some((of_type, of_trait)) => (of_type, Some(rust_path_role(of_trait))),
         None => (inside, None),
     };
@@ -300,6 +307,8 @@ mod tests {
             "je_arena_malloc_hard",
             "_rjem_je_malloc_default",
             "_rjem_mallocx",
+            "rjem_malloc",
+            "sdallocx",
             "tc_malloc",
             "tc_newarray",
             "mi_malloc",
@@ -308,9 +317,19 @@ mod tests {
             "_int_malloc.constprop.0",
             "malloc@@GLIBC_2.2.5",
             "___mmap",
+            "default_malloc",
+            "__libc_malloc_impl",
         ] {
             assert_eq!(role(name), Role::Allocator, "{name}");
         }
+    }
+
+    #[test]
+    fn whoever_implements_rusts_trait_of_allocators_is_one() {
+        let name = "<server::Counting as core::alloc::global::GlobalAlloc>::alloc";
+        assert_eq!(rust_role(name, None), Role::Allocator);
+        let other = "<server::Counting as core::clone::Clone>::clone";
+        assert_eq!(rust_role(other, None), Role::Own);
     }
 
     #[test]

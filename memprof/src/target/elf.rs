@@ -28,7 +28,7 @@ pub use self::debug_sections::{
     DebugFacts, DebugLink, MAX_PACKED_SECTIONS, MAX_UNPACKED_BYTES, MiniDebug, PackedSection,
     Packing,
 };
-pub use self::relocations::{MAX_RELOCATIONS, ResolvedWord};
+pub use self::relocations::{LinkedWord, MAX_RELOCATIONS, ResolvedWord};
 use self::symbol_table::Search;
 pub use self::unwind_section::{MAX_UNWIND_BYTES, UnwindSection, unwind_section_of_image};
 
@@ -247,6 +247,13 @@ impl<'file> ElfReader<'file> {
         let (header, data) = self.header()?;
         let sections = self.sections(header, data)?;
         relocations::resolved_words(&sections, data)
+    }
+
+    /// The words that the loader fills with the address of a symbol, of an x86-64 file.
+    pub fn linked_words(&self) -> Result<Vec<LinkedWord>, ElfError> {
+        let (header, data) = self.header()?;
+        let sections = self.sections(header, data)?;
+        relocations::linked_words(&sections, data)
     }
 
     fn header(&self) -> Result<(&Header, Bounded<'_, 'file>), ElfError> {

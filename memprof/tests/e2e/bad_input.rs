@@ -285,3 +285,22 @@ fn a_kernel_without_btf() {
         .stdin(Stdio::null());
     refuses_as(&stage, &mut command, 1, &["BTF"]);
 }
+
+#[test]
+fn an_allocator_that_the_target_has_not() {
+    let Some(stage) = Stage::with_bpf("no_such_allocator") else {
+        return;
+    };
+    let sleeper = bystander(&stage);
+    let pid = sleeper.pid().to_string();
+    for (options, words) in [
+        (
+            ["--probe", "alloc=pool_gett,free=free"],
+            ["pool_gett", "nm"],
+        ),
+        (["--allocator-prefix", "pool_"], ["pool_malloc", "nm"]),
+    ] {
+        let arguments = ["trace", options[0], options[1], "--pid", &pid];
+        refuses(&stage, &arguments, 2, &words);
+    }
+}

@@ -34,6 +34,8 @@ impl Keeper {
             .args(&words[1..])
             .args([COUNT.to_string(), SIZE.to_string()])
             .stdin(Stdio::piped())
+            // V8 leaves a log where it runs.
+            .current_dir(stage.path(""))
             // Else small blocks come out of pools of Python's own.
             .env("PYTHONMALLOC", "malloc");
         let mut process = Process::start(stage, name, &mut command);

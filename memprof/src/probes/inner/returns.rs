@@ -252,7 +252,7 @@ fn immediate(instruction: &Instruction) -> Option<u64> {
 }
 
 /// Whether an access may change what it goes to.
-pub(super) fn is_write(access: OpAccess) -> bool {
+pub(in crate::probes) fn is_write(access: OpAccess) -> bool {
     matches!(
         access,
         OpAccess::Write | OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite

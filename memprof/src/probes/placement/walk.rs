@@ -5,7 +5,10 @@ use iced_x86::{
     Code as Opcode, ConditionCode, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
     OpAccess, OpKind, Register, UsedMemory,
 };
-use memprof_common::{allocator::Shape, placement::EntryPlace};
+use memprof_common::{
+    allocator::{Arguments, Shape},
+    placement::EntryPlace,
+};
 
 use super::{Code, Function, decode, is_emulated, name};
 
@@ -13,13 +16,19 @@ use super::{Code, Function, decode, is_emulated, name};
 /// a dozen.
 const MAX_STEPS: usize = 64;
 
-/// The registers of the System V calling convention that hold the first three arguments.
-const ARGUMENTS: [Register; 3] = [Register::RDI, Register::RSI, Register::RDX];
+/// The registers of the System V calling convention that hold the arguments.
+pub(super) const ARGUMENTS: [Register; 6] = [
+    Register::RDI,
+    Register::RSI,
+    Register::RDX,
+    Register::RCX,
+    Register::R8,
+    Register::R9,
+];
 
 /// Where the kernel saves each register, in words from the start of `struct pt_regs`
 /// (`arch/x86/include/uapi/asm/ptrace.h`), by the register's number in instructions.
-pub(in crate::probes) const SAVED_WORDS: [u8; 16] =
-    [10, 11, 12, 5, 19, 4, 13, 14, 9, 8, 7, 6, 3, 2, 1, 0];
+pub const SAVED_WORDS: [u8; 16] = [10, 11, 12, 5, 19, 4, 13, 14, 9, 8, 7, 6, 3, 2, 1, 0];
 
 /// An instruction that a probe could sit on.
 #[derive(Clone, Debug)]
@@ -45,13 +54,18 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    pub(super) fn along(code: &dyn Code, function: Function, emulated: super::Emulated) -> Self {
+    pub(super) fn along(
+        code: &dyn Code,
+        function: Function,
+        arguments: Arguments,
+        emulated: super::Emulated,
+    ) -> Self {
         let mut walk = Self {
             steps: Vec::new(),
             candidates: Vec::new(),
             stopped: format!("no emulated one among the first {MAX_STEPS}"),
         };
-        let mut state = State::at_entry(function.shape);
+        let mut state = State::at_entry(function.shape, arguments);
         let mut address = function.start;
         while walk.steps.len() < MAX_STEPS {
             let far = address.wrapping_sub(function.start);
@@ -89,6 +103,8 @@ impl Walk {
 /// What is known before an instruction.
 struct State {
     shape: Shape,
+    /// The function's arguments that the shape speaks of.
+    arguments: Arguments,
     /// Bytes between the stack pointer and the slot of the return address.
     pushed: i64,
     /// Which argument each register holds, by the register's number.
@@ -100,13 +116,14 @@ struct State {
 }
 
 impl State {
-    fn at_entry(shape: Shape) -> Self {
+    fn at_entry(shape: Shape, arguments: Arguments) -> Self {
         let mut holds = [None; 16];
         for (number, register) in ARGUMENTS.into_iter().enumerate() {
             holds[register.number()] = Some(number);
         }
         Self {
             shape,
+            arguments,
             pushed: 0,
             holds,
             null_tested: false,
@@ -138,7 +155,8 @@ impl State {
         }
         let mut moved = Vec::new();
         for &number in wanted_arguments(self.shape) {
-            let register = self.register_of(number).ok_or("an argument is lost")?;
+            let argument = usize::from(self.arguments[number]);
+            let register = self.register_of(argument).ok_or("an argument is lost")?;
             if register != ARGUMENTS[number] {
                 place.arguments[number] = Some(SAVED_WORDS[register.number()]);
                 moved.push((number, register));
@@ -155,7 +173,7 @@ impl State {
 
     /// A register that holds the argument, its own if that still does.
     fn register_of(&self, number: usize) -> Option<Register> {
-        let own = ARGUMENTS[number];
+        let own = *ARGUMENTS.get(number)?;
         if self.holds[own.number()] == Some(number) {
             return Some(own);
         }
@@ -226,7 +244,8 @@ impl State {
         let first = |number: u32| {
             instruction.op_kind(number) == OpKind::Register
                 && instruction.op_register(number).is_gpr64()
-                && self.holds[instruction.op_register(number).number()] == Some(0)
+                && self.holds[instruction.op_register(number).number()]
+                    == Some(usize::from(self.arguments[0]))
         };
         if instruction.mnemonic() == Mnemonic::Test && first(0) && first(1) {
             self.null_tested = true;

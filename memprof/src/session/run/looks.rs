@@ -54,7 +54,7 @@ impl Run {
         let mut found = Territory::default();
         for module in unknown {
             if let Some(file) = module.file() {
-                found.look_at(file, module.path());
+                found.look_at(&self.config.families, file, module.path());
             }
         }
         self.shared.lock().learn(found);

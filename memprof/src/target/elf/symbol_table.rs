@@ -1,5 +1,7 @@
 //! Definitions of wanted names in the symbol tables of an ELF file.
 
+use std::collections::HashSet;
+
 use object::LittleEndian;
 use object::elf;
 use object::read::SymbolIndex;
@@ -7,6 +9,9 @@ use object::read::elf::{SectionHeader, Sym};
 
 use super::bounded::Bounded;
 use super::{ENDIAN, ElfError, ElfFacts, ElfSymbol, MAX_WANTED_SYMBOLS, Sections, SymbolKind};
+
+/// What Rust's mangling puts before the names that its compiler makes: at most this many bytes.
+const RUST_MANGLING_BYTES: usize = 48;
 
 /// A definition and how much it is to be preferred to others of the same name.
 struct Candidate {
@@ -16,16 +21,16 @@ struct Candidate {
 
 /// A search for wanted names through the tables of one file.
 pub(super) struct Search<'a> {
-    wanted: &'a [&'a str],
+    wanted: HashSet<&'a [u8]>,
     longest: usize,
     facts: &'a ElfFacts,
     found: Vec<Candidate>,
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(wanted: &'a [&'a str], facts: &'a ElfFacts) -> Self {
+    pub(super) fn new(wanted: &[&'a str], facts: &'a ElfFacts) -> Self {
         Self {
-            wanted,
+            wanted: wanted.iter().map(|name| name.as_bytes()).collect(),
             longest: wanted.iter().map(|name| name.len()).max().unwrap_or(0),
             facts,
             found: Vec::new(),
@@ -74,13 +79,13 @@ impl<'a> Search<'a> {
     /// tables have it, is `malloc`.
     fn wanted_name(&self, strings: &[u8], offset: u32) -> Option<String> {
         let rest = strings.get(usize::try_from(offset).ok()?..)?;
-        let rest = rest.get(..=self.longest).unwrap_or(rest);
+        let rest = rest
+            .get(..=self.longest + RUST_MANGLING_BYTES)
+            .unwrap_or(rest);
         let end = rest.iter().position(|&byte| byte == 0 || byte == b'@')?;
-        let name = rest.get(..end)?;
-        self.wanted
-            .iter()
-            .find(|wanted| wanted.as_bytes() == name)
-            .map(|wanted| (*wanted).to_owned())
+        let name = unmangled(rest.get(..end)?);
+        let wanted = name.len() <= self.longest && self.wanted.contains(name);
+        wanted.then(|| String::from_utf8_lossy(name).into_owned())
     }
 
     fn definition(&self, name: String, symbol: &elf::Sym64<LittleEndian>) -> Option<ElfSymbol> {
@@ -127,5 +132,42 @@ impl<'a> Search<'a> {
             }
         }
         symbols
+    }
+}
+
+/// `__rust_alloc` of `_RNvCsfLfy6EI15iL_7___rustc12___rust_alloc`: a function that Rust's compiler makes
+/// itself, in a crate named `__rustc` with a hash of its own. Any other name as it is.
+fn unmangled(name: &[u8]) -> &[u8] {
+    const CRATE: &[u8] = b"_7___rustc";
+    if !name.starts_with(b"_RNvCs") {
+        return name;
+    }
+    let Some(at) = name.windows(CRATE.len()).position(|part| part == CRATE) else {
+        return name;
+    };
+    let rest = name.get(at + CRATE.len()..).unwrap_or_default();
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    // A name that begins with an underscore has one more before it.
+    rest.get(digits + 1..)
+        .filter(|_| digits > 0)
+        .unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unmangled;
+
+    #[test]
+    fn what_rusts_compiler_makes_is_known_by_its_plain_name() {
+        let mangled = b"_RNvCsfLfy6EI15iL_7___rustc12___rust_alloc";
+        assert_eq!(unmangled(mangled), b"__rust_alloc");
+        for other in [
+            "malloc",
+            "_RNvCs1_4core4main",
+            "_RNvCs1_7___rustc",
+            "_RNvCs1_7___rustc9",
+        ] {
+            assert_eq!(unmangled(other.as_bytes()), other.as_bytes());
+        }
     }
 }

@@ -35,6 +35,23 @@ pub(crate) fn program(name: &str) -> PathBuf {
         "known_calls_static" => build("known_calls", name, &["-static"]),
         "known_calls_musl" => build("known_calls", name, &["-specs", MUSL_SPECS]),
         "mmaps_stripped" => build("mmaps", name, &["-static", "-s"]),
+        "known_calls_musl_static" => build("known_calls", name, &["-specs", MUSL_SPECS, "-static"]),
+        "known_calls_with_jemalloc" => build("known_calls", name, &["-ljemalloc"]),
+        "known_calls_with_tcmalloc" => build("known_calls", name, &["-ltcmalloc_minimal"]),
+        "known_calls_with_mimalloc" => build("known_calls", name, &["-lmimalloc"]),
+        "known_calls_jemalloc_static" => {
+            let libraries = ["-static", "-l:libjemalloc.a", "-lm", "-lstdc++"];
+            build("known_calls", name, &libraries)
+        }
+        // Whole: else the C library's own functions are found first.
+        "operators_tcmalloc_static" => build(
+            "operators",
+            name,
+            &[
+                "-static",
+                "-Wl,--whole-archive,-l:libtcmalloc_minimal.a,--no-whole-archive",
+            ],
+        ),
         // Unwind information that is not loaded, and no frame pointers.
         "copied_debug_frame" => build(
             "copied",
@@ -45,6 +62,76 @@ pub(crate) fn program(name: &str) -> PathBuf {
         "execs" => build(name, name, &[NO_FRAME_POINTERS]),
         _ => build(name, name, &[]),
     }
+}
+
+/// A program whose calls go to jemalloc under Rust's prefix, beside the C library's: Debian's static
+/// jemalloc with its functions renamed.
+pub(crate) fn prefixed_jemalloc(archive: &Path) -> PathBuf {
+    let renamed = programs_directory().join("libprefixed_jemalloc.a");
+    let mut command = Command::new("objcopy");
+    for function in PREFIXED {
+        command.arg(format!("--redefine-sym={function}=_rjem_{function}"));
+    }
+    fs::create_dir_all(programs_directory()).expect("a directory for the programs");
+    let done = command.arg(archive).arg(&renamed).status();
+    assert!(done.is_ok_and(|status| status.success()), "objcopy");
+    let library = renamed.to_str().expect("a path in plain letters");
+    let mut flags = FLAGS.to_vec();
+    let renames = PREFIXED.map(|function| format!("-D{function}=_rjem_{function}"));
+    flags.extend(renames.iter().map(String::as_str));
+    // The declarations of the C library are renamed with the calls.
+    flags.extend([library, "-lm", "-lstdc++", "-ldl"]);
+    build_with(&["known_calls.c"], "known_calls_prefixed", &flags)
+}
+
+/// What of jemalloc is renamed.
+const PREFIXED: [&str; 13] = [
+    "malloc",
+    "calloc",
+    "realloc",
+    "free",
+    "posix_memalign",
+    "aligned_alloc",
+    "memalign",
+    "valloc",
+    "mallocx",
+    "rallocx",
+    "dallocx",
+    "sdallocx",
+    "malloc_usable_size",
+];
+
+/// The Rust program with its own allocator, or with the mimalloc that memprof itself is linked with.
+pub(crate) fn rust_allocator(linked: bool) -> PathBuf {
+    let common = [
+        "-g",
+        "-O",
+        "--edition=2024",
+        "-Cforce-frame-pointers=yes",
+        "--check-cfg=cfg(linked)",
+    ];
+    if !linked {
+        return build_with(&["rust_allocator.rs"], "rust_own_allocator", &common);
+    }
+    let archive = memprofs_mimalloc();
+    let directory = archive.parent().expect("a file is in a directory");
+    let search = format!("-Lnative={}", directory.display());
+    let more = ["--cfg=linked", &search, "-lstatic=mimalloc"];
+    let flags = [&common[..], &more].concat();
+    build_with(&["rust_allocator.rs"], "rust_mimalloc", &flags)
+}
+
+/// The newest of those that cargo has built.
+fn memprofs_mimalloc() -> PathBuf {
+    let profile = Path::new(super::MEMPROF).parent();
+    let builds = profile.expect("it is in a directory").join("build");
+    let entries = fs::read_dir(&builds).expect("cargo's directory of builds");
+    entries
+        .flatten()
+        .map(|entry| entry.path().join("out/libmimalloc.a"))
+        .filter(|path| path.exists())
+        .max_by_key(|path| modified(path))
+        .expect("memprof is linked with it")
 }
 
 /// The counting shim, to be preloaded.
@@ -81,7 +168,7 @@ pub(crate) fn build_with(files: &[&str], output: &str, flags: &[&str]) -> PathBu
     // Tests that share the stage may want one program at one time.
     static COMPILING: Mutex<()> = Mutex::new(());
     let _turn = COMPILING.lock().unwrap_or_else(PoisonError::into_inner);
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("programs");
+    let directory = programs_directory();
     fs::create_dir_all(&directory).expect("a directory for the programs");
     let command_file = directory.join(format!("{output}.command"));
     let output = directory.join(output);
@@ -112,6 +199,10 @@ pub(crate) fn build_with(files: &[&str], output: &str, flags: &[&str]) -> PathBu
     );
     fs::write(&command_file, command_line).expect("the command can be noted");
     output
+}
+
+fn programs_directory() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("programs")
 }
 
 fn sources_directory() -> PathBuf {

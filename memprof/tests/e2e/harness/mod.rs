@@ -10,7 +10,9 @@ mod stage;
 mod trace;
 mod truth;
 
-pub(crate) use compile::{build_with, plugin_library, program, shim_library};
+pub(crate) use compile::{
+    build_with, plugin_library, prefixed_jemalloc, program, rust_allocator, shim_library,
+};
 pub(crate) use probes::{assert_no_probe_left, patched_bytes, wait_probed};
 pub(crate) use process::{PATIENCE, Process, wait_until};
 pub(crate) use report::Report;

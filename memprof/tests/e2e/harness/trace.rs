@@ -143,7 +143,8 @@ pub(crate) fn start_waiting(stage: &Stage, name: &str, arguments: &[&str]) -> Pr
     process
 }
 
-/// Waits until memprof follows the process: it says so once the gate is open, and probes are in.
+/// Waits until memprof follows the process: probes are in, it has said so, and the gate is open, for the
+/// control socket comes after that.
 pub(crate) fn wait_attached(trace: &mut Trace, pid: u32) {
     wait_until("memprof attaches", PATIENCE, || {
         assert!(
@@ -151,6 +152,9 @@ pub(crate) fn wait_attached(trace: &mut Trace, pid: u32) {
             "memprof is gone: {}",
             trace.process.stderr()
         );
-        trace.process.stderr().contains("tracing ") && patched_bytes(pid) > 0
+        let said = trace.process.stderr();
+        let socket = format!("/run/memprof/{}.sock", trace.process.pid());
+        let is_open = Path::new(&socket).exists() || said.contains("no control socket");
+        said.contains("tracing ") && is_open && patched_bytes(pid) > 0
     });
 }
