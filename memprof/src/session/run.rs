@@ -43,8 +43,8 @@ use crate::{
 
 /// Time between two looks at the targets' resident memory, and at whether they still live.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
-/// Where a look takes long, for there are many targets, one part in this many of the time is for looking.
-const LOOKING_SHARE: u32 = 50;
+/// Where weighing the targets takes long, for they are many, it gets one part in this many of the time.
+const WEIGHING_SHARE: u32 = 50;
 /// Time between two words on how far detaching is.
 const DETACH_NEWS: Duration = Duration::from_secs(3);
 /// How long a launched command that got the same Ctrl-C has to end before the report is made.
@@ -85,7 +85,7 @@ pub(super) struct Run {
     start: Nanoseconds,
     started_at: SystemTime,
     resident: Resident,
-    next_look: Instant,
+    next_weighing: Instant,
     timeline: Timeline,
     command: Option<Running>,
     command_status: Option<(Pid, ExitStatus)>,
@@ -125,7 +125,7 @@ impl Run {
             start,
             started_at: SystemTime::now(),
             resident: Resident::default(),
-            next_look: Instant::now(),
+            next_weighing: Instant::now(),
             timeline: Timeline::default(),
             command: None,
             command_status: None,
@@ -231,7 +231,7 @@ impl Run {
                         return Ended::CyclesDone;
                     }
                 }
-                _ = looks.tick(), if Instant::now() >= self.next_look => {
+                _ = looks.tick() => {
                     self.look();
                     if self.all_gone() {
                         return Ended::NobodyLeft;

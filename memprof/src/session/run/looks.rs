@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 use memprof_common::counters::Counter;
 
 use super::{
     super::{collector::monotonic, restraint},
-    Ended, GRACE, LOOKING_SHARE, Run,
+    Ended, GRACE, Run, WEIGHING_SHARE,
 };
 use crate::{
     identity::{Pid, seconds_since},
@@ -30,9 +31,12 @@ impl Run {
             let living = living.map(|process| process.facts.pid).collect();
             (living, state.code.take_new_perf_maps())
         };
-        let begun = Instant::now();
-        self.resident.look(living.iter().copied());
-        self.next_look = begun + begun.elapsed() * LOOKING_SHARE;
+        if Instant::now() >= self.next_weighing {
+            let begun = thread_cpu_time();
+            self.resident.look(living.iter().copied());
+            let taken = thread_cpu_time().saturating_sub(begun);
+            self.next_weighing = Instant::now() + taken * WEIGHING_SHARE;
+        }
         let resident = self.resident.last.filter(|_| !living.is_empty());
         self.shared.lock().pipeline.hold(monotonic(), resident);
         if let Some(gate) = &mut self.gate {
@@ -125,4 +129,9 @@ impl Run {
             living.all(|process| !process.facts.is_alive())
         }
     }
+}
+
+/// Processor time of this thread: what others do meanwhile does not make a look longer.
+fn thread_cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
