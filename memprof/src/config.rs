@@ -12,7 +12,7 @@ use memprof_common::sampling::MAX_MEAN;
 mod cycles;
 mod offline;
 pub use cycles::CyclesConfig;
-pub use offline::{DiffConfig, MarkConfig, ReportConfig};
+pub use offline::{DiffConfig, MarkConfig, ReportConfig, SnapshotConfig};
 mod check;
 mod target;
 

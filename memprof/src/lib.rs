@@ -28,4 +28,5 @@ pub mod cli;
 pub mod config;
 pub mod session;
 pub mod offline;
+pub mod look;
 pub mod mark;
