@@ -57,7 +57,7 @@ fn run(stage: &Stage, command: &mut Command, code: i32) -> Process {
 }
 
 fn words<'a>(words: &[&'a str]) -> Vec<&'a OsStr> {
-    words.iter().map(OsStr::new).collect()
+    words.iter().map(|word| OsStr::new(*word)).collect()
 }
 
 /// A look as JSON, kept under this name.
@@ -408,7 +408,8 @@ fn ones_own_processes_need_no_root_and_of_others_the_rest_is_null() {
     assert!(number(&own, "/memory/pss_bytes") > 0);
     assert!(field(&own, "by_kind", "stack", "rss_bytes") > 0);
     assert_eq!(own["notes"], Value::Array(Vec::new()));
-    assert_eq!(own["open_files"]["files"], 3, "{own:#}");
+    // Beside what the tests were started with.
+    assert!(number(&own, "/open_files/files") >= 3, "{own:#}");
 
     let other = look(ours.pid());
     assert!(number(&other, "/memory/rss_bytes") > 0);

@@ -49,7 +49,7 @@ static void *hold_stack(void *unused) {
     pthread_barrier_wait(&all_there);
     for (;;)
         pause();
-    return (void *)room;
+    return NULL;
 }
 
 int main(int count, char **arguments) {
