@@ -57,8 +57,9 @@ pub fn read_pair(before: &Path, after: &Path) -> Result<Pair> {
             } else {
                 (after, before, &files[0])
             };
-            // What is no report either is told so.
-            report(other, file)?;
+            if !head(file).is_some_and(|head| head.schema.starts_with("memprof/report/")) {
+                snapshot(other, file)?;
+            }
             Err(bad_input!(
                 "{} is a snapshot and {} a report: give two of one kind",
                 shown(a_snapshot),
@@ -194,8 +195,12 @@ mod tests {
         };
         assert!(refusal(&snapshot, &snapshot).contains("missing field"));
         assert!(refusal(&newer, &newer).contains("memprof/snapshot/v9"));
-        assert!(refusal(&snapshot, &report).contains("no report"));
-        assert!(refusal(&report, &snapshot).contains("no report"));
+        for (one, other) in [(&snapshot, &report), (&report, &snapshot)] {
+            assert!(refusal(one, other).contains("give two of one kind"));
+        }
+        let neither = file(b"[1, 2]");
+        assert!(refusal(&snapshot, &neither).contains("no snapshot"));
+        assert!(refusal(&neither, &snapshot).contains("no snapshot"));
     }
 
     #[test]

@@ -242,6 +242,7 @@ fn figures(amounts: &Amounts) -> [String; 5] {
 fn rows<K>(groups: &[Group<K>], name: impl Fn(&K) -> String) -> Vec<Row<5>> {
     let rows = groups.iter().map(|group| Row {
         figures: figures(&group.amounts),
+        lead: String::new(),
         name: match group.mappings {
             1 => name(&group.name),
             count => format!("{} ({})", name(&group.name), format_count(count)),
@@ -265,6 +266,7 @@ fn write_mappings(page: &mut Page<'_>, mappings: &Mappings, top: usize) -> io::R
             .for_each(|group| amounts.add(&group.amounts));
         by_file.push(Row {
             figures: figures(&amounts),
+            lead: String::new(),
             name: format!("{} more", format_count(unlisted.len() as u64)),
         });
     }
@@ -283,15 +285,14 @@ fn mapping_row(mapping: &Mapping) -> Row<5> {
         KnownBy::Guard => " (by guard)",
         KnownBy::Shape => " (by shape)",
     };
-    let file = mapping.file.as_deref();
-    let file = file.map(|file| format!("  {file}")).unwrap_or_default();
     Row {
         figures: figures(&mapping.amounts),
-        name: format!(
-            "{} {}  {}{known_by}{file}",
+        lead: format!(
+            "{} {}  {}{known_by}  ",
             mapping.address,
             mapping.permissions,
             mapping.kind.name()
         ),
+        name: mapping.file.clone().unwrap_or_default(),
     }
 }

@@ -125,6 +125,7 @@ fn write_groups<K>(
                 Some(0) => "0".to_owned(),
                 Some(change) => format_size_change(change),
             }),
+            lead: String::new(),
             name: format!("{}{}", name(&group.name), word(group)),
         })
         .collect();

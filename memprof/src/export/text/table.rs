@@ -8,6 +8,8 @@ use super::page::{Page, Paint};
 /// One line: its figures, and what they are of.
 pub(super) struct Row<const N: usize> {
     pub figures: [String; N],
+    /// What stands before the name and is never shortened.
+    pub lead: String,
     pub name: String,
 }
 
@@ -45,14 +47,13 @@ pub(super) fn write<const N: usize>(
             others.push_str("  ");
             others.push_str(&pad_left(figure, *width));
         }
-        let room = page
-            .width()
-            .saturating_sub(columns(&first) + columns(&others) + 2);
+        let taken = columns(&first) + columns(&others) + 2 + columns(&row.lead);
+        let room = page.width().saturating_sub(taken);
         let name = keep_end(&page.clean(&row.name), room, page.ellipsis());
         page.line(&[
             (first, Paint::Strong),
             (others, Paint::Plain),
-            (format!("  {name}"), Paint::Plain),
+            (format!("  {}{name}", row.lead), Paint::Plain),
         ])?;
     }
     page.blank()
