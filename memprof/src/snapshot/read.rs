@@ -1,9 +1,9 @@
 //! The looking itself: `/proc/PID` and what of the machine's state goes with it.
 //!
 //! Reading smaps walks the page tables of the target. The kernel holds the lock of its address space for
-//! that, a few mappings at a time, and a `mmap` or a first touch of memory may wait meanwhile; so it is
-//! read once, and not at all if the look is to be quick. A list that is read in pieces is of no one
-//! moment: what changes meanwhile may be in it or not.
+//! reading meanwhile, for some mappings at a time: the target goes on, but its `mmap`, `munmap` and the
+//! like wait, and what faults behind them may too. So it is read once, and not at all if the look is to
+//! be quick. A list that is read in pieces is of no one moment: what changes meanwhile may be in it or not.
 
 mod around;
 mod files;
