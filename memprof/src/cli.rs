@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 mod cycles;
 mod offline;
 pub use cycles::CyclesArgs;
-pub use offline::{DiffArgs, MarkArgs, ReportArgs};
+pub use offline::{DiffArgs, MarkArgs, ReportArgs, SnapshotArgs};
 
 /// Which call path holds the memory that is never given back: an eBPF allocation tracer.
 #[derive(Debug, Parser)]
@@ -29,11 +29,16 @@ pub enum Command {
     Trace(Box<TraceArgs>),
     /// Write a saved JSON report in another format
     Report(ReportArgs),
-    /// Say what changed between two saved JSON reports, call path by call path
+    /// Say what changed between two saved JSON reports, call path by call path, or two snapshots
     ///
     /// Call paths are matched by the names of their functions and files, so that a rebuild
     /// compares with the build before it. Save both with a --top that lists all of them.
     Diff(DiffArgs),
+    /// Take one look at a process: its memory by kind, file and permissions, threads, open files
+    ///
+    /// Without BPF, and without root for one's own processes. Counting pages holds the lock of the
+    /// target's address space for moments; --quick does without.
+    Snapshot(SnapshotArgs),
     /// Set a named point in a running trace: the report says what was left between two of them
     Mark(MarkArgs),
     /// Trace, judge, and exit by the verdict: 0 passed, 3 failed, 4 not enough evidence

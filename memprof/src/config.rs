@@ -13,7 +13,7 @@ mod allocators;
 mod cycles;
 mod offline;
 pub use cycles::CyclesConfig;
-pub use offline::{DiffConfig, MarkConfig, ReportConfig};
+pub use offline::{DiffConfig, MarkConfig, ReportConfig, SnapshotConfig};
 mod check;
 mod target;
 

@@ -56,7 +56,7 @@ pub fn parse(line: &str) -> Result<Request, String> {
 pub fn check_label(label: &str) -> Result<&str, String> {
     let label = label.trim();
     if label.is_empty() {
-        return Err("a mark needs a label".to_owned());
+        return Err("a label can't be empty".to_owned());
     }
     if label.contains(['\n', '\r']) {
         return Err("a label is one line".to_owned());

@@ -6,10 +6,10 @@ use anyhow::{Error, Result};
 use clap::Parser as _;
 use memprof::{
     cli::{Cli, Command},
-    config::{DiffConfig, MarkConfig, ReportConfig, TraceConfig, doctor_pid},
+    config::{DiffConfig, MarkConfig, ReportConfig, SnapshotConfig, TraceConfig, doctor_pid},
     doctor,
     failure::BadInput,
-    mark, offline, session,
+    look, mark, offline, session,
 };
 
 /// Not the C library's: where children are followed, its functions are probed in every process,
@@ -35,6 +35,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Trace(args) => session::trace(TraceConfig::new(*args)?),
         Command::Report(args) => offline::report(&ReportConfig::new(args)?),
         Command::Diff(args) => offline::diff(&DiffConfig::new(args)?),
+        Command::Snapshot(args) => look::take(&SnapshotConfig::new(args)?),
         Command::Mark(args) => mark::set(&MarkConfig::new(&args)?),
         Command::Check(args) => session::trace(TraceConfig::of_check(*args)?),
         Command::Doctor(args) => doctor::examine(doctor_pid(&args)?),

@@ -1,4 +1,4 @@
-//! `memprof report` and `memprof diff`: what can be done with reports that were saved.
+//! `memprof report` and `memprof diff`: what can be done with reports and snapshots that were saved.
 
 use std::{
     cmp::Reverse,
@@ -10,12 +10,14 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
+    bad_input,
     config::{DiffConfig, ReportConfig, Sort},
     diff::{By, compare},
-    export::write_diff,
+    export::{write_diff, write_snapshot_diff},
     report::TopAllocator,
-    saved,
+    saved::{self, Pair},
     session::output::Output,
+    snapshot,
 };
 
 /// Writes a saved report in another format; memprof's exit code.
@@ -35,30 +37,44 @@ pub fn report(config: &ReportConfig) -> Result<ExitCode> {
     written(&mut output, |out| exporter.finish(&report, out))
 }
 
-/// Writes what changed from one saved report to another; memprof's exit code.
+/// Writes what changed from one saved report or snapshot to another; memprof's exit code.
 ///
 /// # Errors
-/// Bad input if one of them is none, or a failure to write.
+/// Bad input if one of them is none or they are of two kinds, or a failure to write.
 pub fn diff(config: &DiffConfig) -> Result<ExitCode> {
-    let before = saved::read(&config.before)?;
-    let after = saved::read(&config.after)?;
-    let by = match config.sort {
-        Sort::Outstanding => By::OutstandingBytes,
-        Sort::Allocated => By::AllocatedBytes,
-        Sort::Count => By::OutstandingCount,
-        Sort::Rate => By::Rate,
-    };
-    let diff = compare(
-        (&shown(&config.before), &before),
-        (&shown(&config.after), &after),
-        by,
-        config.top,
-    );
-    let mut output = Output::open(&config.output, config.format)?;
-    let style = output.style();
-    written(&mut output, |out| {
-        write_diff(&diff, config.format, style, out)
-    })
+    let pair = saved::read_pair(&config.before, &config.after)?;
+    let (before_path, after_path) = (&shown(&config.before), &shown(&config.after));
+    match pair {
+        Pair::Reports(reports) => {
+            let [before, after] = &*reports;
+            let by = match config.sort {
+                Sort::Outstanding => By::OutstandingBytes,
+                Sort::Allocated => By::AllocatedBytes,
+                Sort::Count => By::OutstandingCount,
+                Sort::Rate => By::Rate,
+            };
+            let diff = compare((before_path, before), (after_path, after), by, config.top);
+            let mut output = Output::open(&config.output, config.format)?;
+            let style = output.style();
+            written(&mut output, |out| {
+                write_diff(&diff, config.format, style, out)
+            })
+        }
+        Pair::Snapshots(snapshots) => {
+            if config.sort != Sort::Outstanding {
+                return Err(bad_input!(
+                    "--sort is about call paths, which snapshots have not: leave it out"
+                ));
+            }
+            let [before, after] = &*snapshots;
+            let diff = snapshot::compare((before_path, before), (after_path, after));
+            let mut output = Output::open(&config.output, config.format)?;
+            let style = output.style();
+            written(&mut output, |out| {
+                write_snapshot_diff(&diff, config.top, config.format, style, out)
+            })
+        }
+    }
 }
 
 fn shown(path: &Path) -> String {
@@ -80,7 +96,8 @@ fn reorder(rows: &mut [TopAllocator], sort: Sort) {
     }
 }
 
-fn written(
+/// Writes all of a document; memprof's exit code.
+pub(crate) fn written(
     output: &mut Output,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<ExitCode> {

@@ -31,15 +31,15 @@ pub struct ReportArgs {
 /// Arguments of `memprof diff`.
 #[derive(Debug, Args)]
 pub struct DiffArgs {
-    /// The JSON report to compare with
+    /// The JSON report or snapshot to compare with
     #[arg(value_name = "BEFORE")]
     pub before: PathBuf,
 
-    /// The JSON report to compare
+    /// The JSON report or snapshot to compare
     #[arg(value_name = "AFTER")]
     pub after: PathBuf,
 
-    /// Call paths to show
+    /// Call paths to show, or files of snapshots
     #[arg(long, value_name = "N", default_value = "10")]
     pub top: String,
 
@@ -52,6 +52,34 @@ pub struct DiffArgs {
     pub format: String,
 
     /// Where the comparison goes; - is standard output
+    #[arg(long, short, value_name = "FILE", default_value = "-")]
+    pub output: OsString,
+}
+
+/// Arguments of `memprof snapshot`.
+#[derive(Debug, Args)]
+pub struct SnapshotArgs {
+    /// Process to look at
+    #[arg(long, value_name = "PID", allow_negative_numbers = true)]
+    pub pid: String,
+
+    /// What to call the snapshot
+    #[arg(long, value_name = "TEXT")]
+    pub label: Option<String>,
+
+    /// Mappings to show one by one, and files
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub top: String,
+
+    /// Don't count the pages of its mappings: only what the kernel counts anyway, at once
+    #[arg(long)]
+    pub quick: bool,
+
+    /// Format of the snapshot: text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: String,
+
+    /// Where the snapshot goes; - is standard output
     #[arg(long, short, value_name = "FILE", default_value = "-")]
     pub output: OsString,
 }

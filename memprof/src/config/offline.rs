@@ -7,10 +7,11 @@ use anyhow::Result;
 use super::{Destination, Sort, destination, pid, sort, top};
 use crate::{
     bad_input,
-    cli::{DiffArgs, MarkArgs, ReportArgs},
+    cli::{DiffArgs, MarkArgs, ReportArgs, SnapshotArgs},
     control::check_label,
     export::Format,
     identity::Pid,
+    snapshot::Look,
 };
 
 /// A validated `memprof report`.
@@ -67,19 +68,46 @@ impl DiffConfig {
     /// # Errors
     /// The first one that makes no sense, as bad input.
     pub fn new(args: DiffArgs) -> Result<Self> {
-        let known = matches!(args.format.as_str(), "text" | "json");
-        if !known {
-            return Err(bad_input!(
-                "--format {:?} is none that a comparison has: give text or json",
-                args.format
-            ));
-        }
         Ok(Self {
             before: args.before,
             after: args.after,
             top: top(&args.top)?,
             sort: sort(&args.sort)?,
-            format: format(&args.format)?,
+            format: text_or_json("comparison", &args.format)?,
+            output: destination(args.output),
+        })
+    }
+}
+
+/// A validated `memprof snapshot`.
+#[derive(Debug)]
+pub struct SnapshotConfig {
+    /// At whom to look, and how.
+    pub look: Look,
+    /// Text or JSON.
+    pub format: Format,
+    /// Where it goes.
+    pub output: Destination,
+}
+
+impl SnapshotConfig {
+    /// Validates the arguments.
+    ///
+    /// # Errors
+    /// The first one that makes no sense, as bad input.
+    pub fn new(args: SnapshotArgs) -> Result<Self> {
+        let label = args.label.as_deref().map(|text| {
+            let label = check_label(text);
+            label.map_err(|why| bad_input!("--label: {why}"))
+        });
+        Ok(Self {
+            look: Look {
+                pid: pid(&args.pid)?,
+                label: label.transpose()?.map(str::to_owned),
+                top: top(&args.top)?,
+                quick: args.quick,
+            },
+            format: text_or_json("snapshot", &args.format)?,
             output: destination(args.output),
         })
     }
@@ -106,6 +134,16 @@ impl MarkConfig {
             trace: args.pid.as_deref().map(pid).transpose()?,
         })
     }
+}
+
+/// The format of what has no others.
+fn text_or_json(what: &str, name: &str) -> Result<Format> {
+    if !matches!(name, "text" | "json") {
+        return Err(bad_input!(
+            "--format {name:?} is none that a {what} has: give text or json"
+        ));
+    }
+    format(name)
 }
 
 fn format(name: &str) -> Result<Format> {

@@ -19,6 +19,7 @@ pub use escape::escape;
 
 use crate::diff::Diff;
 use crate::report::Report;
+use crate::snapshot::{Snapshot, SnapshotDiff};
 
 /// Writes the reports of one run in one format. It may remember what it wrote, to print changes.
 pub trait Exporter {
@@ -51,6 +52,43 @@ pub fn write_diff(
         json::write_document(&serde_json::to_string_pretty(diff)?, out)
     } else {
         text::write_diff(diff, style, out)
+    }
+}
+
+/// Writes a snapshot: as JSON in the format `json`, else as text with the `top` largest files.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_snapshot(
+    snapshot: &Snapshot,
+    top: usize,
+    format: Format,
+    style: Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    if format.name() == "json" {
+        json::write_document(&serde_json::to_string_pretty(snapshot)?, out)
+    } else {
+        text::write_snapshot(snapshot, top, style, out)
+    }
+}
+
+/// Writes a comparison of snapshots: as JSON in the format `json`, else as text with the `top` largest
+/// changes of files.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_snapshot_diff(
+    diff: &SnapshotDiff<'_>,
+    top: usize,
+    format: Format,
+    style: Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    if format.name() == "json" {
+        json::write_document(&serde_json::to_string_pretty(diff)?, out)
+    } else {
+        text::write_snapshot_diff(diff, top, style, out)
     }
 }
 

@@ -1,6 +1,10 @@
 //! A running process as a target: that it is one, who it is, and what it weighs.
 
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::PathBuf,
+};
 
 use anyhow::{Error, Result};
 use nix::{
@@ -8,8 +12,8 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 use procfs::{
-    ProcError,
-    process::{Process as Proc, StatFlags, Status},
+    FromRead as _, ProcError,
+    process::{Process as Proc, Stat, StatFlags, Status},
 };
 
 use crate::{
@@ -94,11 +98,31 @@ pub fn require_traceable(pid: Pid) -> Result<ProcessFacts> {
             "memprof does not trace itself: give another --pid"
         ));
     }
+    require_program(pid)?;
+    ProcessFacts::read(pid).ok_or_else(|| no_process(number, &ProcError::NotFound(None)))
+}
+
+/// A living process that runs a program. What is read through `process` is of no other one that has
+/// its id later.
+#[derive(Debug)]
+pub struct Program {
+    /// Its directory in `/proc`, held open.
+    pub process: Proc,
+    /// Its state at that moment.
+    pub stat: Stat,
+    /// The same, in other words.
+    pub status: Status,
+}
+
+/// Finds the program that runs as `pid`.
+///
+/// # Errors
+/// If there is no such process, or it is a thread, a zombie or a kernel thread.
+pub fn require_program(pid: Pid) -> Result<Program> {
+    let Pid(number) = pid;
     let process = open(pid).map_err(|error| no_process(number, &error))?;
     let stat = process.stat().map_err(|error| no_process(number, &error))?;
-    let status: Status = process
-        .status()
-        .map_err(|error| no_process(number, &error))?;
+    let status = status(&process).map_err(|error| no_process(number, &error))?;
     if status.tgid != number as i32 {
         return Err(bad_input!(
             "{number} is a thread: give its process, --pid {}",
@@ -114,11 +138,22 @@ pub fn require_traceable(pid: Pid) -> Result<ProcessFacts> {
     let flags = StatFlags::from_bits_truncate(stat.flags);
     if flags.contains(StatFlags::PF_KTHREAD) {
         return Err(bad_input!(
-            "{number} ({}) is a kernel thread: it has no allocator to trace",
+            "{number} ({}) is a kernel thread: it has no memory of its own",
             stat.comm
         ));
     }
-    ProcessFacts::read(pid).ok_or_else(|| no_process(number, &ProcError::NotFound(None)))
+    Ok(Program {
+        process,
+        stat,
+        status,
+    })
+}
+
+/// As `Process::status`, which refuses a process whose name isn't UTF-8.
+fn status(process: &Proc) -> Result<Status, ProcError> {
+    let mut text = Vec::new();
+    process.open_relative("status")?.read_to_end(&mut text)?;
+    Status::from_read(String::from_utf8_lossy(&text).as_bytes())
 }
 
 fn open(pid: Pid) -> Result<Proc, ProcError> {

@@ -28,6 +28,7 @@ mod restraint;
 mod scale;
 mod scopes;
 mod shim_agrees;
+mod snapshot;
 mod stacks;
 mod tables;
 mod verdicts;

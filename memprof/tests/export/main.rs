@@ -8,6 +8,7 @@ mod growth;
 mod hostile;
 mod json;
 mod sample;
+mod snapshot;
 mod snapshots;
 mod width;
 

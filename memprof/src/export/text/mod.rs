@@ -14,8 +14,11 @@ mod name;
 mod page;
 mod processes;
 mod sections;
+mod snapshot;
+mod snapshot_changes;
 mod stack;
 mod summary;
+mod table;
 mod trust;
 
 use std::io::{self, Write};
@@ -27,6 +30,7 @@ use self::page::{Page, Paint};
 use super::{Exporter, Style};
 use crate::diff::Diff;
 use crate::report::{AllocatorKind, EventKind, Report, TopAllocator};
+use crate::snapshot::{Snapshot, SnapshotDiff};
 use crate::units::format_count;
 
 /// Where the text behind the labels of the header, the summary and the trust section begins.
@@ -86,6 +90,26 @@ impl Exporter for Text {
 /// Writes a comparison of two reports.
 pub(super) fn write_diff(diff: &Diff<'_>, style: Style, out: &mut dyn Write) -> io::Result<()> {
     changes::write(&mut Page::new(out, style), diff)
+}
+
+/// Writes a snapshot, with so many files.
+pub(super) fn write_snapshot(
+    snapshot: &Snapshot,
+    top: usize,
+    style: Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    snapshot::write(&mut Page::new(out, style), snapshot, top)
+}
+
+/// Writes a comparison of two snapshots, with so many files.
+pub(super) fn write_snapshot_diff(
+    diff: &SnapshotDiff<'_>,
+    top: usize,
+    style: Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    snapshot_changes::write(&mut Page::new(out, style), diff, top)
 }
 
 fn write_allocators(
