@@ -1,8 +1,10 @@
 //! A USDT probe that a thread has come to, and its arguments (`memprof_common::usdt`).
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     bindings::pt_regs,
-    helpers::{bpf_get_attach_cookie, bpf_probe_read_user},
+    helpers::{bpf_get_attach_cookie, generated::bpf_probe_read_user},
     programs::ProbeContext,
 };
 use memprof_common::usdt;
@@ -36,30 +38,37 @@ impl Probe {
     /// The argument with this number, below `usdt::ARGUMENTS`; `None` if it can't be read.
     #[inline(always)]
     pub fn argument(&self, number: usize) -> Option<u64> {
-        let half = usdt::half(self.cookie, number);
-        let word = if usdt::is_in_register(half) {
-            saved(self.regs, usdt::register(half))
-        } else if usdt::is_in_memory(half) {
-            let base = saved(self.regs, usdt::register(half));
-            user_value(base.wrapping_add(usdt::number(half)), usdt::width(half))?
-        } else {
-            usdt::number(half)
-        };
-        Some(usdt::cut(half, word))
+        let value = value(self.regs, u64::from(usdt::half(self.cookie, number)));
+        (value != UNREADABLE).then_some(value)
     }
 }
 
-/// As many bytes as the value has: those behind it may not be there.
-#[inline(always)]
-fn user_value(address: u64, width: u32) -> Option<u64> {
-    // SAFETY: the helper checks the address and fails on one that cannot be read.
-    unsafe {
-        match width {
-            0 => bpf_probe_read_user(address as *const u8).map(u64::from),
-            1 => bpf_probe_read_user(address as *const u16).map(u64::from),
-            2 => bpf_probe_read_user(address as *const u32).map(u64::from),
-            _ => bpf_probe_read_user(address as *const u64),
-        }
+/// No address of a block, nor a size.
+const UNREADABLE: u64 = u64::MAX;
+
+/// An argument by its half of the cookie. A function of its own, or the compiler makes ways through the
+/// program that the verifier refuses.
+#[inline(never)]
+fn value(regs: *const pt_regs, half: u64) -> u64 {
+    let half = half as u32;
+    let mut word = usdt::number(half);
+    if usdt::is_in_register(half) || usdt::is_in_memory(half) {
+        word = word.wrapping_add(saved(regs, usdt::register(half)));
     }
-    .ok()
+    if usdt::is_in_memory(half) {
+        // No more bytes than the value has: those behind it may not be there. Volatile, for the verifier
+        // wants to see the mask that the compiler knows to be useless.
+        let last = (1_u32 << usdt::width(half)) - 1;
+        // SAFETY: a plain read of a local.
+        let bytes = (unsafe { (&raw const last).read_volatile() } & 7) + 1;
+        let mut read = 0_u64;
+        // SAFETY: at most the 8 bytes that there are; the helper checks the address.
+        let failed =
+            unsafe { bpf_probe_read_user((&raw mut read).cast(), bytes, word as *const c_void) };
+        if failed != 0 {
+            return UNREADABLE;
+        }
+        word = read;
+    }
+    usdt::cut(half, word)
 }

@@ -30,6 +30,7 @@ mod scopes;
 mod shim_agrees;
 mod stacks;
 mod tables;
+mod usdt;
 mod verdicts;
 mod verifier;
 mod ways_out;
