@@ -152,7 +152,7 @@ mod tests {
     fn a_value_has_its_width_and_sign() {
         let cut = |width, signed, word| {
             let half = argument(Place::Register(0), width, signed).pack();
-            super::cut(half.expect("it fits"), word)
+            cut(half.expect("it fits"), word)
         };
         assert_eq!(cut(3, false, u64::MAX), u64::MAX);
         assert_eq!(cut(2, false, u64::MAX), 0xffff_ffff);
