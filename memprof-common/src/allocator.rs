@@ -63,6 +63,11 @@ pub const GIVE_BY_RET_PROGRAM: &str = "give_by_ret";
 /// The program on such `ret` instructions that sees the end of a call.
 pub const LEAVE_BY_RET_PROGRAM: &str = "leave_by_ret";
 
+/// The program on a USDT probe that tells of a block: its address and size.
+pub const USDT_ALLOC_PROGRAM: &str = "usdt_alloc";
+/// The program on a USDT probe that tells that a block is gone.
+pub const USDT_FREE_PROGRAM: &str = "usdt_free";
+
 /// Which of a function's arguments (0 to 5) are those that its shape speaks of, in the shape's
 /// order.
 pub type Arguments = [u8; 3];

@@ -11,3 +11,4 @@ pub mod placement;
 pub mod sampling;
 pub mod settings;
 pub mod unwind;
+pub mod usdt;

@@ -24,6 +24,7 @@ mod syscalls;
 mod threads;
 mod trail;
 mod unwind;
+mod usdt;
 mod window;
 
 #[panic_handler]

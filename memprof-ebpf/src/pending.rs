@@ -60,6 +60,9 @@ struct FreeChain {
     functions: [u64; MAX_FREE_CHAIN],
 }
 
+/// The stack pointer of a free that a USDT probe told of: any free of the block may be what it told.
+const ANYWHERE: u64 = u64::MAX;
+
 /// Allocators stacked on one another.
 const MAX_FREE_CHAIN: usize = 4;
 
@@ -74,6 +77,14 @@ pub struct NotedCall {
     pub size: u64,
 }
 
+/// A block, as the function said that gave it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct GivenBlock {
+    address: u64,
+    size: u64,
+}
+
 /// What is remembered of a thread.
 #[repr(C)]
 pub struct Thread {
@@ -86,6 +97,8 @@ pub struct Thread {
     /// Entries seen inside the pending call.
     nested: u64,
     noted: NotedCall,
+    /// The block that the thread was given last.
+    given: GivenBlock,
     pub sampler: Sampler,
     pub code: Code,
     pub walk: Walk,
@@ -107,6 +120,7 @@ pub fn begin_anew(thread: *mut Thread) {
         (*thread).freed.address = 0;
         (*thread).restarted = false;
         (*thread).noted.return_slot = 0;
+        (*thread).given.address = 0;
     }
     window::forget_limit(thread);
 }
@@ -246,6 +260,9 @@ pub fn is_inner_free(thread: *mut Thread, address: u64, call: &Entry<'_>) -> boo
                 }
                 if entered == 0 {
                     (*chain).functions[level] = call.function;
+                    if (*chain).stack == ANYWHERE {
+                        (*chain).stack = call.return_slot;
+                    }
                     return true;
                 }
                 level += 1;
@@ -258,6 +275,56 @@ pub fn is_inner_free(thread: *mut Thread, address: u64, call: &Entry<'_>) -> boo
         };
     }
     false
+}
+
+/// Whether the thread has told of this free already: by the call of a function that frees, or by
+/// another USDT probe. The same probe again is a new free. From whatever depth of the stack: what
+/// probes tell need not be told in the function that frees.
+#[inline(always)]
+pub fn is_told_free(thread: *mut Thread, address: u64, probe: u64) -> bool {
+    // SAFETY: `thread` points at this thread's map value; the index is below the array's length.
+    unsafe {
+        let chain = &raw mut (*thread).freed;
+        if (*chain).address == address {
+            let mut level = 0;
+            while level < MAX_FREE_CHAIN {
+                let entered = (*chain).functions[level];
+                if entered == probe {
+                    break;
+                }
+                if entered == 0 {
+                    (*chain).functions[level] = probe;
+                    return true;
+                }
+                level += 1;
+            }
+        }
+        *chain = FreeChain {
+            address,
+            stack: ANYWHERE,
+            functions: [probe, 0, 0, 0],
+        };
+    }
+    false
+}
+
+/// Notes the block that the thread was given, for a USDT probe that says so again.
+#[inline(always)]
+pub fn note_given(thread: *mut Thread, address: u64, size: u64) {
+    // SAFETY: `thread` points at this thread's map value.
+    unsafe { (*thread).given = GivenBlock { address, size } };
+}
+
+/// Whether this is the block that the thread was given last, which is told once.
+#[inline(always)]
+pub fn was_given(thread: *mut Thread, address: u64, size: u64) -> bool {
+    // SAFETY: `thread` points at this thread's map value.
+    unsafe {
+        let given = &raw mut (*thread).given;
+        let same = (*given).address == address && (*given).size == size;
+        (*given).address = 0;
+        same
+    }
 }
 
 /// The pending call that has returned with this stack pointer, which is over then.

@@ -15,12 +15,14 @@ use crate::{
     filter::{Caller, caller},
     pending::{
         NotedCall, PendingCall, RESULT_IN_REGISTER, Thread, begin, finish, forget_attempt,
-        forget_free, is_inner_free, is_nested, note, noted, return_address,
+        forget_free, is_inner_free, is_nested, is_told_free, note, note_given, noted,
+        return_address, was_given,
     },
     registers::{CallerRegisters, Entry, Inner, RETURN_SLOT, Registers},
     sample::takes,
     stack::stack_id,
     unwind::Innermost,
+    usdt::Probe,
     window,
 };
 
@@ -103,6 +105,20 @@ pub fn give_by_ret(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn leave_by_ret(ctx: ProbeContext) -> u32 {
     leaves(&ctx);
+    0
+}
+
+/// `alloc(pointer, size)`, which a program tells of by a USDT probe.
+#[uprobe]
+pub fn usdt_alloc(ctx: ProbeContext) -> u32 {
+    told_of_block(&ctx);
+    0
+}
+
+/// `free(pointer)`, the same.
+#[uprobe]
+pub fn usdt_free(ctx: ProbeContext) -> u32 {
+    told_of_free(&ctx);
     0
 }
 
@@ -217,7 +233,8 @@ fn returned(ctx: &RetProbeContext) -> Option<()> {
     let call = finish(thread, Registers::of(ctx.regs).stack)?;
     let block = given(caller, &call, ctx.ret())?;
     window::clear(thread);
-    send_block(caller, block, call.function, &ctx.regs.cast_const());
+    let innermost = Innermost::Function(call.function);
+    send_block(caller, block, innermost, &ctx.regs.cast_const());
     Some(())
 }
 
@@ -235,7 +252,7 @@ fn leaves(ctx: &ProbeContext) -> Option<()> {
         count(Counter::UnreadableResults);
         return None;
     }
-    send_block(caller, block, call.function, &at_ret);
+    send_block(caller, block, Innermost::Function(call.function), &at_ret);
     Some(())
 }
 
@@ -279,7 +296,7 @@ fn gives(ctx: &ProbeContext) -> Option<()> {
         count(Counter::UnreadableResults);
         return None;
     }
-    send_block(caller, block, function, &call);
+    send_block(caller, block, Innermost::Function(function), &call);
     Some(())
 }
 
@@ -301,6 +318,52 @@ fn notes(ctx: &ProbeContext) -> Option<()> {
     Some(())
 }
 
+/// A block that no function gives that is probed, or else was told of before: as what the pending call
+/// does, or as the block that the thread was given last.
+#[inline(always)]
+fn told_of_block(ctx: &ProbeContext) -> Option<()> {
+    let caller = caller()?;
+    let thread = caller.thread;
+    if thread.is_null() {
+        return None;
+    }
+    let probe = Probe::of(ctx);
+    let (Some(address), Some(size)) = (probe.argument(0), probe.argument(1)) else {
+        count(Counter::UnreadableResults);
+        return None;
+    };
+    if address == 0 || is_nested(thread, probe.stack) || was_given(thread, address, size) {
+        return None;
+    }
+    forget_free(thread);
+    let block = Block::given(thread, address, size)?;
+    window::clear(thread);
+    let regs = ctx.regs.cast_const();
+    send_block(caller, block, Innermost::Instruction, &regs);
+    Some(())
+}
+
+#[inline(always)]
+fn told_of_free(ctx: &ProbeContext) -> Option<()> {
+    let caller = caller()?;
+    let thread = caller.thread;
+    let probe = Probe::of(ctx);
+    let Some(address) = probe.argument(0) else {
+        count(Counter::LostFree);
+        return None;
+    };
+    if address == 0 {
+        return None;
+    }
+    if !thread.is_null()
+        && (is_nested(thread, probe.stack) || is_told_free(thread, address, probe.instruction))
+    {
+        return None;
+    }
+    send_free(Kind::Free, caller, address);
+    Some(())
+}
+
 /// A block that is to be reported.
 struct Block {
     address: u64,
@@ -316,6 +379,7 @@ impl Block {
             count(Counter::Oversized);
             return None;
         }
+        note_given(thread, address, size);
         let time = now();
         takes(thread, size, time).then_some(Self {
             address,
@@ -326,19 +390,18 @@ impl Block {
 }
 
 #[inline(always)]
-fn send_block(caller: Caller, block: Block, function: u64, returns_to: &impl CallerRegisters) {
+fn send_block(
+    caller: Caller,
+    block: Block,
+    innermost: Innermost,
+    returns_to: &impl CallerRegisters,
+) {
     let Block {
         address,
         size,
         time,
     } = block;
-    let stack = stack_id(
-        caller.thread,
-        caller.space,
-        Innermost::Function(function),
-        returns_to,
-        time,
-    );
+    let stack = stack_id(caller.thread, caller.space, innermost, returns_to, time);
     send(
         pack_alloc(time, caller.space, address, size, stack),
         Counter::LostAlloc,

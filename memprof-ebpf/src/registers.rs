@@ -197,7 +197,7 @@ impl<'a> Entry<'a> {
 /// The verifier wants to know which one, so each has a load of its own, in assembly: the compiler
 /// would make one of them all, from an address that the verifier refuses.
 #[inline(always)]
-fn saved(regs: *const pt_regs, offset: u64) -> u64 {
+pub fn saved(regs: *const pt_regs, offset: u64) -> u64 {
     macro_rules! load {
         ($($at:literal)*) => {
             match offset {
@@ -218,7 +218,7 @@ fn saved(regs: *const pt_regs, offset: u64) -> u64 {
             }
         };
     }
-    load!(0 8 16 24 32 40 48 56 64 72 80 88 96 104 112)
+    load!(0 8 16 24 32 40 48 56 64 72 80 88 96 104 112 152)
 }
 
 /// A call at a moment between its entry and its return (`memprof_common::placement::InnerPlace`).

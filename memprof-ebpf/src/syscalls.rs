@@ -166,7 +166,7 @@ fn send_mapped(thread: *mut Thread, space: u32, regs: u64) -> u32 {
     let time = now();
     window::clear(thread);
     let call = InSystemCall::of(regs);
-    let stack = stack_id(thread, space, Innermost::SystemCall, &call, time);
+    let stack = stack_id(thread, space, Innermost::Instruction, &call, time);
     // SAFETY: `thread` points at this thread's map value.
     let found = unsafe { (&raw const (*thread).system_call).read_volatile() };
     // SAFETY: as above.

@@ -93,8 +93,8 @@ struct Context {
 pub enum Innermost {
     /// The function at this address, which has just returned to where the walk starts.
     Function(u64),
-    /// The very instruction where the walk starts, in a system call.
-    SystemCall,
+    /// The very instruction where the walk starts: of a system call, or a USDT probe's.
+    Instruction,
 }
 
 /// Walks a stack from `start` outwards, into the thread's record. What the window has of the stack
@@ -104,7 +104,7 @@ pub fn walk(thread: *mut Thread, space: u32, innermost: Innermost, start: Regist
     let pc = start.instruction;
     let (hash, frames, returned) = match innermost {
         Innermost::Function(function) => (mix(mix(u64::from(space), function), pc), 2, 1),
-        Innermost::SystemCall => (mix(u64::from(space), pc), 1, 0),
+        Innermost::Instruction => (mix(u64::from(space), pc), 1, 0),
     };
     // SAFETY: `thread` points at this thread's map value, and the record has room for two.
     unsafe {
@@ -113,7 +113,7 @@ pub fn walk(thread: *mut Thread, space: u32, innermost: Innermost, start: Regist
                 (*thread).record[STACK_HEADER_WORDS] = function;
                 (*thread).record[STACK_HEADER_WORDS + 1] = pc;
             }
-            Innermost::SystemCall => (*thread).record[STACK_HEADER_WORDS] = pc,
+            Innermost::Instruction => (*thread).record[STACK_HEADER_WORDS] = pc,
         }
         (*thread).walk = Walk {
             pc,

@@ -133,6 +133,11 @@ pub struct TracingArgs {
     #[arg(long, value_name = "FUNCTIONS")]
     pub probe: Vec<String>,
 
+    /// Follow the USDT probes PROVIDER:alloc (block, size) and PROVIDER:free (block), as those of
+    /// otel_memory are anyway; may be given several times
+    #[arg(long, value_name = "PROVIDER")]
+    pub usdt: Vec<String>,
+
     /// Follow a sample of the blocks, one in so many bytes on average (512KiB, say); totals are
     /// weighted, and come with the interval that the truth is in
     #[arg(long, value_name = "SIZE")]

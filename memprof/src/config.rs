@@ -240,7 +240,7 @@ impl TraceConfig {
             exit_status_of_child: false,
             quiet: args.quiet,
             verbose: args.verbose > 0,
-            families: allocators::families(&args.allocator_prefix, &args.probe)?,
+            families: allocators::families(&args.allocator_prefix, &args.probe, &args.usdt)?,
             sample_bytes: args.sample_bytes.as_deref().map(sample_bytes).transpose()?,
             max_overhead: args
                 .max_overhead

@@ -18,8 +18,12 @@ const MAX_ARGUMENTS: u8 = 6;
 ///
 /// # Errors
 /// The first argument that makes no sense, as bad input.
-pub fn families(prefixes: &[String], probes: &[String]) -> Result<Families> {
-    for (option, given) in [("--allocator-prefix", prefixes), ("--probe", probes)] {
+pub fn families(prefixes: &[String], probes: &[String], providers: &[String]) -> Result<Families> {
+    for (option, given) in [
+        ("--allocator-prefix", prefixes),
+        ("--probe", probes),
+        ("--usdt", providers),
+    ] {
         if given.len() > MAX_NAMED {
             return Err(bad_input!("{option} is given more than {MAX_NAMED} times"));
         }
@@ -32,11 +36,19 @@ pub fn families(prefixes: &[String], probes: &[String]) -> Result<Families> {
             ));
         }
     }
+    for provider in providers {
+        if !is_symbol(provider) {
+            return Err(bad_input!(
+                "--usdt {provider:?} is no provider of USDT probes: give what stands before the colon of \
+                 their names, such as otel_memory"
+            ));
+        }
+    }
     let home_made: Vec<HomeMade> = probes
         .iter()
         .map(|text| home_made(text))
         .collect::<Result<_>>()?;
-    Ok(Families::new(prefixes, &home_made))
+    Ok(Families::new(prefixes, &home_made).and_providers(providers))
 }
 
 fn home_made(text: &str) -> Result<HomeMade> {

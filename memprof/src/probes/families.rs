@@ -6,6 +6,8 @@ use memprof_common::allocator::{
     MIMALLOC_PREFIX, PREFIXES, RUST, RUST_DEFAULT, Shape,
 };
 
+use super::usdt::OTEL_MEMORY;
+
 /// An allocator of the user's own, as `--probe` names its functions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HomeMade {
@@ -76,6 +78,8 @@ pub enum Demand {
     Prefix(String),
     /// A function of this name.
     Symbol(String),
+    /// A USDT probe of this provider's.
+    Provider(String),
 }
 
 impl Family {
@@ -98,6 +102,8 @@ impl Family {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Families {
     all: Vec<Family>,
+    /// Providers of USDT probes, and whether the user named them.
+    providers: Vec<(String, bool)>,
 }
 
 /// A symbol that tells whose allocator has the C names in a file.
@@ -179,7 +185,24 @@ impl Families {
             }
         }
         all.extend(home_made.iter().map(home_made_family));
-        Self { all }
+        Self {
+            all,
+            providers: vec![(OTEL_MEMORY.to_owned(), false)],
+        }
+    }
+
+    /// The same, and the USDT probes of these providers.
+    pub fn and_providers(mut self, named: &[String]) -> Self {
+        for name in named {
+            self.providers.retain(|(known, _)| known != name);
+            self.providers.push((name.clone(), true));
+        }
+        self
+    }
+
+    /// Providers of USDT probes, and whether the user named them.
+    pub fn providers(&self) -> &[(String, bool)] {
+        &self.providers
     }
 
     /// All of them.
@@ -199,7 +222,9 @@ impl Families {
 
     /// What the user asked for.
     pub fn demands(&self) -> impl Iterator<Item = Demand> {
-        self.all.iter().flat_map(Family::demands)
+        let named = self.providers.iter().filter(|(_, asked)| *asked);
+        let named = named.map(|(provider, _)| Demand::Provider(provider.clone()));
+        self.all.iter().flat_map(Family::demands).chain(named)
     }
 
     /// The symbols of what the user asked for.

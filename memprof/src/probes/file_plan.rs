@@ -14,6 +14,7 @@ use super::{
     kernel_side::{KernelSide, Scope},
     library::ElfAnatomy,
     plan::{Definition, Plan, plan},
+    usdt,
 };
 use crate::{
     identity::Pid,
@@ -86,6 +87,27 @@ pub(super) fn plan_file<'file>(
     reader: &ElfReader<'file>,
     emulated: Emulated,
 ) -> Option<Plan> {
+    let by_functions = plan_functions(families, file, reader, emulated);
+    let providers = families.providers();
+    let is_ours = |provider: &[u8]| providers.iter().any(|(one, _)| one.as_bytes() == provider);
+    let probes = reader
+        .usdt_probes(&|provider, name| is_ours(provider) && usdt::is_wanted(name))
+        .unwrap_or_default();
+    if probes.is_empty() {
+        return by_functions;
+    }
+    let alone = by_functions.is_none();
+    let mut plan = by_functions.unwrap_or_default();
+    usdt::add_to(&mut plan, &probes, providers);
+    (!alone || !plan.allocators.is_empty()).then_some(plan)
+}
+
+fn plan_functions<'file>(
+    families: &Families,
+    file: &'file File,
+    reader: &ElfReader<'file>,
+    emulated: Emulated,
+) -> Option<Plan> {
     let definitions = definitions(reader.symbols(&families.symbols()).ok()?);
     if definitions.is_empty() {
         return None;
@@ -145,6 +167,25 @@ impl Probing<'_> {
                     coverage.missing.extend_from_slice(&site.symbols);
                     coverage.refusals.push(format!("{names}: {error:#}"));
                 }
+            }
+        }
+        for site in &plan.usdt {
+            let name = &site.name;
+            match self.side.attach_usdt(&handle, site, self.scope) {
+                Ok(reason) => {
+                    gives |= site.gives();
+                    takes |= !site.gives();
+                    if !coverage.attached.contains(name) {
+                        coverage.attached.push(name.clone());
+                    }
+                    coverage.places.push(format!("{name}: {reason}"));
+                }
+                Err(error) => coverage.refusals.push(format!("{name}: {error:#}")),
+            }
+        }
+        for site in &plan.usdt {
+            if !coverage.attached.contains(&site.name) && !coverage.missing.contains(&site.name) {
+                coverage.missing.push(site.name.clone());
             }
         }
         coverage.attached.extend(plan.seen_elsewhere);

@@ -2,7 +2,7 @@
 //!
 //! Dropping it takes every probe out again; [`KernelSide::detach`] does it in the open, gate first.
 
-use std::{collections::HashSet, io, num::NonZeroU32, path::Path, thread};
+use std::{collections::HashSet, io, num::NonZeroU32, os::fd::AsFd as _, path::Path, thread};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
@@ -17,7 +17,7 @@ use aya::{
 use memprof_common::{
     allocator::{
         GIVE_BY_RET_PROGRAM, GIVE_PROGRAM, LEAVE_BY_RET_PROGRAM, NOTE_SIZE_PROGRAM, RETURN_PROGRAM,
-        Shape,
+        Shape, USDT_ALLOC_PROGRAM, USDT_FREE_PROGRAM,
     },
     counters::{COUNTERS, Counter, Counters},
     placement::{EntryPlace, InnerPlace, PRESERVED_REGISTERS, SizeAt},
@@ -36,6 +36,8 @@ use super::{
     placement::{CONVENTION_WORDS, Placement, SAVED_WORDS, first_instruction},
     plan::{End, Site},
     rings::{RingMap, Rings},
+    usdt::UsdtSite,
+    usdt_link::UsdtLink,
     ways::Exit,
 };
 use crate::{
@@ -63,12 +65,14 @@ const MOVED: (&str, &str) = ("process_moved", "cgroup_attach_task");
 /// `BPF_NOEXIST`.
 const IF_NEW: u64 = 1;
 /// The probe programs beside those of entries.
-const OTHER_PROGRAMS: [&str; 5] = [
+const OTHER_PROGRAMS: [&str; 7] = [
     RETURN_PROGRAM,
     GIVE_PROGRAM,
     NOTE_SIZE_PROGRAM,
     GIVE_BY_RET_PROGRAM,
     LEAVE_BY_RET_PROGRAM,
+    USDT_ALLOC_PROGRAM,
+    USDT_FREE_PROGRAM,
 ];
 
 /// A plain type of `memprof-common` on its way into a map.
@@ -83,6 +87,13 @@ unsafe impl Pod for Plain<KernelOffsets> {}
 unsafe impl Pod for Plain<Schedule> {}
 // SAFETY: as above, of `u32`s and then `u64`s.
 unsafe impl Pod for Plain<WideScope> {}
+
+/// A program in its place; dropping it takes it out.
+#[expect(dead_code, reason = "held for what dropping it does")]
+enum ProbeLink {
+    Uprobe(UProbeLink),
+    Usdt(UsdtLink),
+}
 
 /// Which processes a probe fires for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -136,7 +147,7 @@ pub struct KernelSide {
     is_wide: bool,
     emulation: Emulation,
     broken_walks: Option<BrokenWalks>,
-    links: Vec<UProbeLink>,
+    links: Vec<ProbeLink>,
     /// The tracepoints of system calls, while mappings are followed.
     system_calls: Vec<RawTracePointLink>,
     /// Programs that some site runs from an instruction that the kernel steps.
@@ -327,6 +338,24 @@ impl KernelSide {
         self.attach_entry(path, site, scope)
     }
 
+    /// Follows a USDT probe of the file at `path`, whose semaphore is held meanwhile. What is followed.
+    ///
+    /// # Errors
+    /// If the kernel refuses it.
+    pub fn attach_usdt(&mut self, path: &Path, site: &UsdtSite, scope: Scope) -> Result<String> {
+        if !self.emulated().nop {
+            self.stepped.insert(site.program);
+        }
+        let program = self.uprobe(site.program)?;
+        let link = UsdtLink::new(program.fd()?.as_fd(), path, site, scope)?;
+        self.links.push(ProbeLink::Usdt(link));
+        let semaphore = match site.semaphore {
+            Some(_) => ", by its semaphore",
+            None => "",
+        };
+        Ok(format!("USDT {}{semaphore}", site.arguments.escape_debug()))
+    }
+
     fn attach_entry(&mut self, path: &Path, site: &Site, scope: Scope) -> Result<String> {
         let Placement {
             place,
@@ -378,7 +407,7 @@ impl KernelSide {
                 cookie: (point.cookie != 0).then_some(point.cookie),
             };
             let link = program.attach(place, path, scope)?;
-            links.push(program.take_link(link)?);
+            links.push(ProbeLink::Uprobe(program.take_link(link)?));
         }
         self.links.append(&mut links);
         Ok(())

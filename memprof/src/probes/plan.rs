@@ -8,6 +8,7 @@ use super::{
     families::{Demand, Families, Family, MARKS, Sign, Standing, Wanted},
     inner::InnerSite,
     placement::{Function, Placement},
+    usdt::UsdtSite,
     ways::{Exit, Handing, Target},
 };
 
@@ -68,6 +69,8 @@ pub struct Plan {
     pub met: Vec<Demand>,
     /// The sites, by offset.
     pub sites: Vec<Site>,
+    /// USDT probes that tell of blocks.
+    pub usdt: Vec<UsdtSite>,
     /// Functions whose calls are seen at another one, which they call first thing.
     pub seen_elsewhere: Vec<String>,
     /// Functions of the family that the file has not, or not in a way that can be probed.
@@ -173,6 +176,7 @@ impl<'a> Planner<'a> {
                 .extend(family.demands().into_iter().filter(|demand| match demand {
                     Demand::Prefix(_) => true,
                     Demand::Symbol(symbol) => defined.contains_key(&**symbol),
+                    Demand::Provider(_) => false,
                 }));
             if family.standing == Standing::Last {
                 plan.refusals.push(format!(

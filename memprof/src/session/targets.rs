@@ -359,6 +359,10 @@ fn not_there(demand: &Demand) -> anyhow::Error {
              another function with it: see `nm FILE`; a stripped file has only the names that it \
              exports (`nm -D FILE`)"
         ),
+        Demand::Provider(provider) => bad_input!(
+            "--usdt {provider:?}: no file that the target maps has a USDT probe {provider}:alloc or \
+             {provider}:free: see `readelf -n FILE`"
+        ),
         Demand::Symbol(symbol) => bad_input!(
             "--probe: no file that the target maps defines {symbol:?}: see `nm FILE` for the names as \
              linkers know them; a stripped file has only those that it exports (`nm -D FILE`)"

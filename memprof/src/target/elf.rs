@@ -12,6 +12,7 @@ mod symbol_table;
 #[cfg(test)]
 mod tests;
 mod unwind_section;
+mod usdt;
 
 use std::cell::Cell;
 use std::fmt;
@@ -31,6 +32,7 @@ pub use self::debug_sections::{
 pub use self::relocations::{LinkedWord, MAX_RELOCATIONS, ResolvedWord};
 use self::symbol_table::Search;
 pub use self::unwind_section::{MAX_UNWIND_BYTES, UnwindSection, unwind_section_of_image};
+pub use self::usdt::{MAX_USDT_NOTES, MAX_USDT_PROBES, Semaphore, UsdtProbe};
 
 /// Bytes that one [`ElfReader`] reads in all before it calls the file broken. The largest symbol
 /// tables in use (browsers with full symbols) take a few hundred MiB.
@@ -240,6 +242,24 @@ impl<'file> ElfReader<'file> {
     pub fn debug_frame(&self) -> Result<Option<&[u8]>, ElfError> {
         let (header, data) = self.header()?;
         unwind_section::debug_frame(header, data)
+    }
+
+    /// The USDT probes whose provider and name `wanted` takes; none if the file's sections can't be
+    /// read.
+    ///
+    /// # Errors
+    /// If the file's headers can't be read.
+    pub fn usdt_probes(
+        &self,
+        wanted: &dyn Fn(&[u8], &[u8]) -> bool,
+    ) -> Result<Vec<UsdtProbe>, ElfError> {
+        let (header, data) = self.header()?;
+        let sections = self.sections(header, data)?;
+        let has_notes = sections.section_by_name(ENDIAN, b".note.stapsdt").is_some();
+        if !has_notes {
+            return Ok(Vec::new());
+        }
+        Ok(usdt::probes(&sections, data, &self.facts()?, wanted))
     }
 
     /// The words that the loader fills with what a resolver returns, of an x86-64 file.

@@ -31,6 +31,7 @@ mod shim_agrees;
 mod snapshot;
 mod stacks;
 mod tables;
+mod usdt;
 mod verdicts;
 mod verifier;
 mod ways_out;
