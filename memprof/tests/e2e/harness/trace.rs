@@ -72,9 +72,15 @@ impl Trace {
         let mut trace = Self::start(stage, &mut command);
         wait_until("memprof follows the scope", PATIENCE, || {
             assert!(trace.process.is_running(), "{}", trace.process.stderr());
-            trace.process.stderr().contains("processes are found")
+            trace.process.stderr().contains("processes are found") && trace.gate_is_open()
         });
         trace
+    }
+
+    /// Whether events are wanted by now: the control socket comes after the gate was opened.
+    fn gate_is_open(&self) -> bool {
+        let socket = format!("/run/memprof/{}.sock", self.process.pid());
+        Path::new(&socket).exists() || self.process.stderr().contains("no control socket")
     }
 
     /// Tells memprof to end, and reads its report.
@@ -143,8 +149,7 @@ pub(crate) fn start_waiting(stage: &Stage, name: &str, arguments: &[&str]) -> Pr
     process
 }
 
-/// Waits until memprof follows the process: probes are in, it has said so, and the gate is open, for the
-/// control socket comes after that.
+/// Waits until memprof follows the process: probes are in, it has said so, and the gate is open.
 pub(crate) fn wait_attached(trace: &mut Trace, pid: u32) {
     wait_until("memprof attaches", PATIENCE, || {
         assert!(
@@ -153,8 +158,6 @@ pub(crate) fn wait_attached(trace: &mut Trace, pid: u32) {
             trace.process.stderr()
         );
         let said = trace.process.stderr();
-        let socket = format!("/run/memprof/{}.sock", trace.process.pid());
-        let is_open = Path::new(&socket).exists() || said.contains("no control socket");
-        said.contains("tracing ") && is_open && patched_bytes(pid) > 0
+        said.contains("tracing ") && trace.gate_is_open() && patched_bytes(pid) > 0
     });
 }
