@@ -14,16 +14,7 @@ const THREAD_CACHE_BLOCKS: u64 = 64 * 7;
 
 /// Compares everything that the program knows about itself.
 fn assert_exact(report: &Report, truth: &Truth) {
-    report.assert_nothing_lost();
-    let seen = report.sites();
-    for (name, expected) in &truth.sites {
-        assert_eq!(
-            seen.get(name),
-            Some(expected),
-            "{name}; the report names {:?}",
-            seen.keys()
-        );
-    }
+    report.assert_sites(truth);
     // A thread that ends has glibc free its cache of blocks that were freed before, by calls of
     // `free` inside the library that no interposed function sees (`tcache_thread_shutdown`).
     let unknown_frees = report.number("/quality/unknown_frees");
@@ -44,7 +35,8 @@ fn assert_exact(report: &Report, truth: &Truth) {
         ),
         None => assert!(summary.allocated_count >= total.allocated_count),
     }
-    let rows = seen
+    let rows = report
+        .sites()
         .values()
         .fold(Counts::default(), |sum, &row| sum.and(row));
     assert_eq!(rows, summary, "the rows' sum is the summary");

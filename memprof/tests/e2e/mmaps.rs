@@ -13,20 +13,6 @@ use crate::harness::{
 const MMAP: [&str; 2] = ["--events", "mmap"];
 const BOTH: [&str; 2] = ["--events", "malloc,mmap"];
 
-/// Fails unless every call site of the program holds what it says.
-fn assert_sites(report: &Report, truth: &Truth) {
-    report.assert_nothing_lost();
-    let seen = report.sites();
-    for (name, expected) in &truth.sites {
-        assert_eq!(
-            seen.get(name),
-            Some(expected),
-            "{name}; the report names {:?}",
-            seen.keys()
-        );
-    }
-}
-
 fn launched(
     test: &str,
     name: &str,
@@ -81,7 +67,7 @@ fn assert_kind(report: &Report, function: &str, kind: &str) {
 }
 
 fn assert_every_way_to_map(report: &Report, truth: &Truth) {
-    assert_sites(report, truth);
+    report.assert_sites(truth);
     assert_eq!(report.summary(), truth.total());
     assert_eq!(report.at("/events"), &serde_json::json!(["mmap"]));
     assert!(report.rows().iter().all(|row| row["kind"] == "mmap"));
@@ -171,7 +157,7 @@ fn what_an_allocator_maps_for_its_blocks_counts_once() {
         let Some((report, truth)) = launched(test, "arena", &["0"], &events) else {
             return;
         };
-        assert_sites(&report, &truth);
+        report.assert_sites(&truth);
         let total = truth.total();
         assert_eq!(report.summary(), total);
         let pool = truth.sites["pool_page"];
@@ -250,7 +236,7 @@ fn threads_that_unmap_each_others_memory_count_exactly() {
     let Some((report, truth)) = launched("mmaps_churn", "mmap_churn", &arguments, &MMAP) else {
         return;
     };
-    assert_sites(&report, &truth);
+    report.assert_sites(&truth);
     // The rest is the threads' stacks.
     let stacks = report.number("/summary/thread_stack_bytes");
     let total = truth.total();
@@ -335,7 +321,7 @@ fn a_pool_that_leaks_is_called_a_leak() {
     let options = [&BOTH[..], &["--no-children"]].concat();
     let mut trace = Trace::launch(&stage, "arena", &["12"], &options);
     let report = trace.finish();
-    assert_sites(&report, &trace.truth());
+    report.assert_sites(&trace.truth());
     let verdict = report.at("/leak_detection");
     assert_eq!(verdict["verdict"], "leak", "{verdict}");
     let row = report

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::harness::{Process, Report, Stage, Trace, Truth, program, start_waiting, wait_attached};
+use crate::harness::{Process, Report, Stage, Trace, Truth, furnish, start_waiting, wait_attached};
 
 fn assert_exact(report: &Report, truth: &Truth) {
     report.assert_nothing_lost();
@@ -45,26 +45,9 @@ fn assert_sites_are_exact(report: &Report, truth: &Truth) {
     assert_eq!(seen, truth.sites);
 }
 
-/// A root directory with `sites` and copies of the libraries that it needs.
-fn furnish(root: &Path) {
-    let executable = program("sites");
-    fs::create_dir_all(root).expect("a root directory");
-    fs::copy(&executable, root.join("sites")).expect("the program can be copied");
-    let listed = Command::new("ldd").arg(&executable).output();
-    let listed = listed.expect("ldd is there").stdout;
-    for path in String::from_utf8_lossy(&listed)
-        .split_ascii_whitespace()
-        .filter(|word| word.starts_with('/'))
-    {
-        let copy = root.join(path.trim_start_matches('/'));
-        fs::create_dir_all(copy.parent().unwrap_or(root)).expect("a directory for the library");
-        fs::copy(path, copy).expect("the library can be copied");
-    }
-}
-
 /// `sites` in a root directory of its own, waiting for the go.
 fn start_in_root(stage: &Stage, root: &Path) -> Process {
-    furnish(root);
+    furnish(root, "sites");
     let mut command = Command::new("/usr/sbin/chroot");
     command
         .arg(root)

@@ -168,16 +168,7 @@ fn attach_to_vfork(stage: &Stage, options: &[&str]) {
 }
 
 fn assert_shared_memory_is_exact(report: &Report, truth: &Truth) {
-    report.assert_nothing_lost();
-    let seen = report.sites();
-    for (name, expected) in &truth.sites {
-        assert_eq!(
-            seen.get(name),
-            Some(expected),
-            "{name}; the report names {:?}",
-            seen.keys()
-        );
-    }
+    report.assert_sites(truth);
     assert_eq!(report.number("/quality/unknown_frees"), 0);
 }
 

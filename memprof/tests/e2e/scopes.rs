@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::{
-    Counts, PATIENCE, Process, Report, Stage, Trace, Truth, build_with, missing, patched_bytes,
-    program, wait_attached, wait_probed, wait_until,
+    Counts, PATIENCE, Process, Report, Stage, Trace, Truth, build_with, furnish, missing,
+    patched_bytes, program, wait_attached, wait_probed, wait_until,
 };
 
 /// A `holder` that does as it is told.
@@ -355,19 +355,7 @@ fn processes_of_a_cgroup_are_followed_wherever_below_it_they_are() {
 /// A root directory with the holder and what it is linked to, all copied.
 fn make_root(stage: &Stage, name: &str) -> PathBuf {
     let root = stage.path(name);
-    let holder = program("holder");
-    let listed = Command::new("ldd").arg(&holder).output().expect("ldd runs");
-    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    let libraries = listed
-        .split_whitespace()
-        .filter(|word| word.starts_with('/'))
-        .map(PathBuf::from);
-    for file in libraries {
-        let place = root.join(file.strip_prefix("/").expect("it is absolute"));
-        fs::create_dir_all(place.parent().expect("a directory")).expect("a directory");
-        fs::copy(&file, &place).expect("it can be copied");
-    }
-    fs::copy(&holder, root.join("holder")).expect("it can be copied");
+    furnish(&root, "holder");
     root
 }
 

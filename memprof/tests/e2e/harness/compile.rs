@@ -146,6 +146,23 @@ pub(crate) fn plugin_library() -> PathBuf {
     build("plugin", "plugin.so", &extra)
 }
 
+/// Makes a root directory with a test program and copies of the libraries that it needs.
+pub(crate) fn furnish(root: &Path, name: &str) {
+    let executable = program(name);
+    fs::create_dir_all(root).expect("a root directory");
+    fs::copy(&executable, root.join(name)).expect("the program can be copied");
+    let listed = Command::new("ldd").arg(&executable).output();
+    let listed = listed.expect("ldd is there").stdout;
+    for path in String::from_utf8_lossy(&listed)
+        .split_ascii_whitespace()
+        .filter(|word| word.starts_with('/'))
+    {
+        let copy = root.join(path.trim_start_matches('/'));
+        fs::create_dir_all(copy.parent().unwrap_or(root)).expect("a directory for the library");
+        fs::copy(path, copy).expect("the library can be copied");
+    }
+}
+
 fn build(name: &str, output: &str, extra: &[&str]) -> PathBuf {
     let in_c = format!("{name}.c");
     let source = if sources_directory().join(&in_c).exists() {

@@ -11,7 +11,7 @@ mod trace;
 mod truth;
 
 pub(crate) use compile::{
-    build_with, plugin_library, prefixed_jemalloc, program, rust_allocator, shim_library,
+    build_with, furnish, plugin_library, prefixed_jemalloc, program, rust_allocator, shim_library,
 };
 pub(crate) use probes::{assert_no_probe_left, patched_bytes, wait_probed};
 pub(crate) use process::{PATIENCE, Process, wait_until};

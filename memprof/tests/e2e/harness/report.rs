@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Counts, Sites};
+use super::{Counts, Sites, Truth};
 
 /// A report of the schema `memprof/report/v1`.
 #[derive(Debug)]
@@ -69,6 +69,20 @@ impl Report {
             *site = site.and(counts(row));
         }
         sites
+    }
+
+    /// Fails unless nothing was lost and every call site of the program holds what it says.
+    pub(crate) fn assert_sites(&self, truth: &Truth) {
+        self.assert_nothing_lost();
+        let seen = self.sites();
+        for (name, expected) in &truth.sites {
+            assert_eq!(
+                seen.get(name),
+                Some(expected),
+                "{name}; the report names {:?}",
+                seen.keys()
+            );
+        }
     }
 
     /// Fails unless nothing was lost and memprof says so.
