@@ -4,6 +4,7 @@
 //! third; what comes after cannot tell them apart.
 
 pub use memprof_common::event::{CopiedRegisters, StackEnd};
+use serde::{Deserialize, Serialize};
 
 pub use crate::identity::{Nanoseconds, Pid, SpaceId, StackId};
 
@@ -109,7 +110,8 @@ pub enum What {
 }
 
 /// What a mapping is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MappingKind {
     /// Private memory without a file.
     Anonymous,
@@ -136,6 +138,18 @@ impl MappingKind {
         Self::ThreadStack,
         Self::File,
     ];
+
+    /// What it is, in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous memory",
+            Self::Shared => "shared memory",
+            Self::Reserved => "reserved addresses",
+            Self::Heap => "heap (brk)",
+            Self::ThreadStack => "thread stack",
+            Self::File => "file",
+        }
+    }
 }
 
 /// A range that takes the place of another one, or is a copy of it.

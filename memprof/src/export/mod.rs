@@ -16,6 +16,7 @@ use std::io::{self, Write};
 use std::str::FromStr;
 
 pub use escape::escape;
+use serde::Serialize;
 
 use crate::diff::Diff;
 use crate::report::Report;
@@ -48,11 +49,7 @@ pub fn write_diff(
     style: Style,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    if format.name() == "json" {
-        json::write_document(&serde_json::to_string_pretty(diff)?, out)
-    } else {
-        text::write_diff(diff, style, out)
-    }
+    write_as(format, diff, out, |out| text::write_diff(diff, style, out))
 }
 
 /// Writes a snapshot: as JSON in the format `json`, else as text with the `top` largest files.
@@ -66,11 +63,9 @@ pub fn write_snapshot(
     style: Style,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    if format.name() == "json" {
-        json::write_document(&serde_json::to_string_pretty(snapshot)?, out)
-    } else {
+    write_as(format, snapshot, out, |out| {
         text::write_snapshot(snapshot, top, style, out)
-    }
+    })
 }
 
 /// Writes a comparison of snapshots: as JSON in the format `json`, else as text with the `top` largest
@@ -85,10 +80,22 @@ pub fn write_snapshot_diff(
     style: Style,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    if format.name() == "json" {
-        json::write_document(&serde_json::to_string_pretty(diff)?, out)
-    } else {
+    write_as(format, diff, out, |out| {
         text::write_snapshot_diff(diff, top, style, out)
+    })
+}
+
+/// Writes a document: as JSON in the format `json`, else as `text` does.
+fn write_as(
+    format: Format,
+    document: &impl Serialize,
+    out: &mut dyn Write,
+    text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    if format.name() == "json" {
+        json::write_document(&serde_json::to_string_pretty(document)?, out)
+    } else {
+        text(out)
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Frame, HexStackId, Severity, Verdict};
+pub use crate::events::event::MappingKind;
 
 /// The totals of one stack of one process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,38 +87,6 @@ pub enum AllocatorKind {
     Malloc,
     /// Mappings, from the kernel.
     Mmap,
-}
-
-/// What a mapping is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MappingKind {
-    /// Private memory without a file.
-    Anonymous,
-    /// Memory without a file that children share.
-    Shared,
-    /// Addresses that nothing could be read from or written to when they were mapped.
-    Reserved,
-    /// What `brk` added to the heap.
-    Heap,
-    /// A thread's stack.
-    ThreadStack,
-    /// A file's contents.
-    File,
-}
-
-impl MappingKind {
-    /// What it is, in words.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Anonymous => "anonymous memory",
-            Self::Shared => "shared memory",
-            Self::Reserved => "reserved addresses",
-            Self::Heap => "heap (brk)",
-            Self::ThreadStack => "thread stack",
-            Self::File => "file",
-        }
-    }
 }
 
 /// A report from before paths were added up has one process each.

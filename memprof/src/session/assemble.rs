@@ -15,14 +15,13 @@ use super::{
 };
 use crate::{
     config::Sort,
-    events::event as events,
     growth::{Context, Judgement},
     identity::{Nanoseconds, seconds_since},
     pipeline::{MappedTotals, ShownFilter, SiteSnapshot, Summary},
     probes::kernel_side::lost_allocations,
     report::{
-        AllocatorKind, Coverage, Frame, GroupBy, HexAddress, HexStackId, Lost, MappingKind,
-        Overhead, Process, Quality, Sampling, StackWays, TopAllocator, Verdict,
+        AllocatorKind, Coverage, Frame, GroupBy, HexAddress, HexStackId, Lost, Overhead, Process,
+        Quality, Sampling, StackWays, TopAllocator, Verdict,
     },
     stacks::weight::Uncertainty,
     symbols::{
@@ -257,7 +256,7 @@ pub fn name(
                     None => AllocatorKind::Malloc,
                     Some(_) => AllocatorKind::Mmap,
                 },
-                mapping: site.mapping.map(mapping_kind),
+                mapping: site.mapping,
                 outstanding_bytes: totals.outstanding_bytes(),
                 outstanding_count: totals.outstanding_count(),
                 outstanding_bytes_ci95: site.uncertainty.interval95(totals.outstanding_bytes()),
@@ -287,17 +286,6 @@ pub fn name(
             }
         })
         .collect()
-}
-
-fn mapping_kind(kind: events::MappingKind) -> MappingKind {
-    match kind {
-        events::MappingKind::Anonymous => MappingKind::Anonymous,
-        events::MappingKind::Shared => MappingKind::Shared,
-        events::MappingKind::Reserved => MappingKind::Reserved,
-        events::MappingKind::Heap => MappingKind::Heap,
-        events::MappingKind::ThreadStack => MappingKind::ThreadStack,
-        events::MappingKind::File => MappingKind::File,
-    }
 }
 
 fn report_frame(frame: &NamedFrame, modules: &Modules) -> Frame {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use procfs::process::Process as Proc;
 
-use super::{collector::State, paths::group_name, roster::Followed, targets::Tracer};
+use super::{collector::State, roster::Followed, targets::Tracer};
 use crate::{
     identity::{Pid, SpaceId},
     pipeline::Judged,
@@ -20,7 +20,6 @@ pub struct Row {
     /// The row.
     pub totals: ProcessTotals,
     space: SpaceId,
-    names: [Option<String>; 2],
 }
 
 /// A row for each process that is remembered, the most first. Blocks of programs that it ran before are
@@ -45,7 +44,6 @@ pub fn rows(state: &State, judged: &Judged) -> Vec<Row> {
                     ..ProcessTotals::default()
                 },
                 space: process.space,
-                names: [GroupBy::Comm, GroupBy::Cgroup].map(|by| group_name(who, by)),
             });
             rows.len() - 1
         });
@@ -124,8 +122,8 @@ pub fn groups(rows: &[Row], by: GroupBy) -> Vec<Group> {
     for row in rows {
         let name = match by {
             GroupBy::Process => return Vec::new(),
-            GroupBy::Comm => row.names[0].as_deref(),
-            GroupBy::Cgroup => row.names[1].as_deref(),
+            GroupBy::Comm => row.totals.comm.as_deref(),
+            GroupBy::Cgroup => row.totals.cgroup.as_deref(),
             GroupBy::All => None,
         };
         groups.entry(name).or_default().push(&row.totals);
@@ -196,6 +194,8 @@ mod tests {
         Row {
             totals: ProcessTotals {
                 pid,
+                comm: Some(comm.to_owned()),
+                cgroup: Some("/docker/x".to_owned()),
                 outstanding_bytes: outstanding,
                 rss_bytes: Some(10),
                 pss_bytes: (pid != 3).then_some(5),
@@ -204,7 +204,6 @@ mod tests {
                 ..ProcessTotals::default()
             },
             space: SpaceId(pid),
-            names: [Some(comm.to_owned()), Some("/docker/x".to_owned())],
         }
     }
 

@@ -182,13 +182,14 @@ impl Run {
             by_process::read_shares(&mut by_process);
         }
         weigh_self(&mut quality.overhead);
+        let (names, cgroups) = chosen_by(&self.config.target);
         Ok(Report {
             schema: Schema::V1,
             memprof: Memprof::this(),
             host: self.host.clone(),
             target: Target {
-                names: names_of(&self.config.target),
-                cgroups: cgroups_of(&self.config.target),
+                names,
+                cgroups,
                 kind: target_kind(&self.config.target),
                 processes: self.processes(&extract),
                 processes_met: Some(extract.processes_met),
@@ -306,20 +307,14 @@ impl Run {
     }
 }
 
-fn names_of(target: &TargetChoice) -> Vec<String> {
+/// The names and the cgroups that the target was chosen by.
+fn chosen_by(target: &TargetChoice) -> (Vec<String>, Vec<String>) {
     let TargetChoice::Wide(scope) = target else {
-        return Vec::new();
+        return Default::default();
     };
     let names = scope.names.iter().map(|name| name.as_str().to_owned());
-    names.collect()
-}
-
-fn cgroups_of(target: &TargetChoice) -> Vec<String> {
-    let TargetChoice::Wide(scope) = target else {
-        return Vec::new();
-    };
-    let paths = scope.cgroups.iter().map(|cgroup| cgroup.path.clone());
-    paths.collect()
+    let cgroups = scope.cgroups.iter().map(|cgroup| cgroup.path.clone());
+    (names.collect(), cgroups.collect())
 }
 
 fn target_kind(target: &TargetChoice) -> TargetKind {
