@@ -251,6 +251,11 @@ impl Pipeline {
             What::Unmap { address, length } => self.unmap(time, space, address, length),
             What::UnmapFailed { address, length } => self.undo_unmap(time, space, address, length),
             What::Remap(remap) => self.remap(time, space, &remap),
+            // Nobody follows them yet.
+            What::Touch { .. }
+            | What::CopyPage { .. }
+            | What::GiveBack { .. }
+            | What::GiveBackHeap { .. } => {}
             What::Stack(raw) => self.stacks.add(*raw),
             // Unwinding it takes files and time: what it gives comes by `continue_stack`.
             What::StackCopy(_) => {}

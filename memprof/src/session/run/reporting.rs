@@ -222,6 +222,7 @@ impl Run {
         let kinds = [
             events.malloc.then_some(EventKind::Malloc),
             events.mmap.then_some(EventKind::Mmap),
+            events.faults.then_some(EventKind::Faults),
         ];
         kinds.into_iter().flatten().collect()
     }
