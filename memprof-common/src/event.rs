@@ -371,8 +371,13 @@ pub enum PageToucher {
     Kernel = 1,
 }
 
-/// Packs a change of pages; `change`, `memory` and `toucher` are a [`PageChange`], a [`PageMemory`] and a
-/// [`PageToucher`]. `length` must be below 2^47.
+/// The last word of a `PAGES` record; `toucher` is a [`PageToucher`].
+#[inline(always)]
+pub const fn pages_word(change: PageChange, memory: PageMemory, toucher: u64) -> u64 {
+    change as u64 | ((memory as u64) << 4) | (toucher << 6)
+}
+
+/// Packs a change of pages; `what` is a [`pages_word`]. `length` must be below 2^47.
 #[inline(always)]
 pub const fn pack_pages(
     time_ns: u64,
@@ -380,14 +385,14 @@ pub const fn pack_pages(
     address: u64,
     length: u64,
     stack_id: u64,
-    (change, memory, toucher): (u64, u64, u64),
+    what: u64,
 ) -> PagesWords {
     [
         head(Kind::Pages, time_ns),
         place(address, length),
         stack_id,
         (space as u64 & SPACE_MASK) | (length << SPACE_BITS),
-        change | (memory << 4) | (toucher << 6),
+        what,
     ]
 }
 

@@ -9,6 +9,7 @@
 
 mod copy;
 mod emit;
+mod faults;
 mod filter;
 mod kernel;
 mod maps;
@@ -16,6 +17,7 @@ mod pending;
 mod probes;
 mod process;
 mod registers;
+mod resident;
 mod rules;
 mod sample;
 mod scope;

@@ -15,6 +15,7 @@ use memprof_common::{
 
 use crate::{
     emit::count,
+    faults::{self, Fault},
     kernel::{hijacked_return_address, may_be_trampoline},
     registers::{Entry, RETURN_SLOT},
     syscalls::SystemCall,
@@ -105,6 +106,7 @@ pub struct Thread {
     pub trail: Trail,
     pub window: Window,
     pub system_call: SystemCall,
+    pub fault: Fault,
     /// The stack record that the walk of a stack fills: its head, then program counters.
     pub record: [u64; STACK_HEADER_WORDS + MAX_FRAMES],
 }
@@ -122,6 +124,7 @@ pub fn begin_anew(thread: *mut Thread) {
         (*thread).noted.return_slot = 0;
         (*thread).given.address = 0;
     }
+    faults::forget(thread);
     window::forget_limit(thread);
 }
 

@@ -216,7 +216,7 @@ mod tests {
     use memprof_common::event::{
         PageMemory, PageToucher, Remapping, STACK_COPY_WORDS, StackEnd, pack_alloc, pack_free,
         pack_map, pack_pages, pack_process, pack_remap, pack_stack_copy_head, pack_stack_head,
-        pack_unmap,
+        pack_unmap, pages_word,
     };
 
     fn bytes(words: &[u64]) -> Vec<u8> {
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn changes_of_pages_come_back_whole() {
         let record = |length, change: PageChange| {
-            let what = (change as u64, PageMemory::Shared as u64, 1);
+            let what = pages_word(change, PageMemory::Shared, 1);
             decode(&bytes(&pack_pages(9, 3, 0x7f00_0000_2000, length, 7, what))).unwrap()
         };
         let huge = record(2 << 20, PageChange::Touched);
@@ -249,7 +249,7 @@ mod tests {
                 length: 1 << 44,
             }
         );
-        let unknown = pack_pages(9, 3, 0, 0, 0, (15, 0, 0));
+        let unknown = pack_pages(9, 3, 0, 0, 0, 15);
         assert_eq!(decode(&bytes(&unknown)), Err(DecodeError::UnknownKind));
     }
 

@@ -33,6 +33,7 @@ use super::{
     cost::{ProgramRuns, Reading, Trap},
     emulation::{Emulated, Emulation},
     inner::{InnerSite, Task, describe},
+    kernel_symbols,
     placement::{CONVENTION_WORDS, Placement, SAVED_WORDS, first_instruction},
     plan::{End, Site},
     rings::{RingMap, Rings},
@@ -60,6 +61,15 @@ const SYSTEM_CALLS: [(&str, &str); 2] = [
     ("syscall_entered", "sys_enter"),
     ("syscall_left", "sys_exit"),
 ];
+/// What tells of pages that become resident or are given back. In this order: the counters' changes are
+/// read with the help of what the faults leave.
+const FAULTS: [(&str, &str); 3] = [
+    ("program_faulted", "page_fault_user"),
+    ("kernel_faulted", "page_fault_kernel"),
+    ("resident_changed", "rss_stat"),
+];
+/// Where the kernel has each CPU's distance from the addresses of CPU-local variables.
+const PER_CPU_OFFSETS: &str = "__per_cpu_offset";
 /// What tells that a process is in a new cgroup; wanted where cgroups make the scope.
 const MOVED: (&str, &str) = ("process_moved", "cgroup_attach_task");
 /// `BPF_NOEXIST`.
@@ -113,6 +123,29 @@ pub enum Children {
     Ignored,
 }
 
+/// What is followed beside blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Mappings, by system calls.
+    pub mappings: bool,
+    /// Pages that become resident, by page faults.
+    pub pages: bool,
+}
+
+impl Beside {
+    /// All of it.
+    pub const ALL: Self = Self {
+        mappings: true,
+        pages: true,
+    };
+
+    /// The programs and their tracepoints.
+    fn tracepoints(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let mappings = SYSTEM_CALLS.into_iter().filter(move |_| self.mappings);
+        mappings.chain(FAULTS.into_iter().filter(move |_| self.pages))
+    }
+}
+
 /// What loading gives: the kernel side, and the maps that others read and fill.
 pub struct Loaded {
     /// The kernel side.
@@ -148,24 +181,31 @@ pub struct KernelSide {
     emulation: Emulation,
     broken_walks: Option<BrokenWalks>,
     links: Vec<ProbeLink>,
-    /// The tracepoints of system calls, while mappings are followed.
-    system_calls: Vec<RawTracePointLink>,
+    /// The tracepoints of system calls, while mappings are followed, and of page faults.
+    tracepoints: Vec<RawTracePointLink>,
     /// Programs that some site runs from an instruction that the kernel steps.
     stepped: HashSet<&'static str>,
 }
 
 impl KernelSide {
     /// Loads the object with rings of `ring_bytes` each (a power of two, whole pages), one per
-    /// CPU, and has it find processes of the given scope.
+    /// CPU, has it find processes of the given scope, and tell of `beside` once they are watched.
     ///
     /// # Errors
     /// If the kernel refuses a map or a program: no privilege, no BTF, too old.
-    pub fn load(offsets: KernelOffsets, ring_bytes: u32, scope: WideScope) -> Result<Loaded> {
+    pub fn load(
+        offsets: KernelOffsets,
+        ring_bytes: u32,
+        scope: WideScope,
+        beside: Beside,
+    ) -> Result<Loaded> {
         let half = u64::from(ring_bytes / 2);
+        let per_cpu_offsets = kernel_symbols::address_of(PER_CPU_OFFSETS).unwrap_or(0);
         let mut bpf = EbpfLoader::new()
             .override_global("OFFSETS", &Plain(offsets), true)
             .override_global("HALF_RING_BYTES", &half, true)
             .override_global("SCOPE", &Plain(scope), true)
+            .override_global("PER_CPU_OFFSETS", &per_cpu_offsets, true)
             // Task storage, into which only the programs look.
             .allow_unsupported_maps()
             .load(OBJECT)
@@ -210,10 +250,10 @@ impl KernelSide {
             emulation: Emulation::unknown(),
             broken_walks: Some(broken_walks),
             links: Vec::new(),
-            system_calls: Vec::new(),
+            tracepoints: Vec::new(),
             stepped: HashSet::new(),
         };
-        side.load_programs(scope.cgroups > 0)?;
+        side.load_programs(scope.cgroups > 0, beside)?;
         Ok(Loaded {
             side,
             rings,
@@ -221,14 +261,14 @@ impl KernelSide {
         })
     }
 
-    fn load_programs(&mut self, moves_matter: bool) -> Result<()> {
+    fn load_programs(&mut self, moves_matter: bool, beside: Beside) -> Result<()> {
         for shape in Shape::ALL {
             self.uprobe(shape.entry_program())?.load()?;
         }
         for name in OTHER_PROGRAMS {
             self.uprobe(name)?.load()?;
         }
-        for (program, _) in SYSTEM_CALLS {
+        for (program, _) in beside.tracepoints() {
             self.raw_tracepoint(program)?.load()?;
         }
         let moved = moves_matter.then_some(MOVED);
@@ -242,18 +282,19 @@ impl KernelSide {
         Ok(())
     }
 
-    /// Follows mappings too. From here on every system call of every process takes some longer.
+    /// Follows mappings and pages too, as far as [`KernelSide::load`] was told. From here on every system
+    /// call, or every page fault, of every process takes some longer.
     ///
     /// # Errors
     /// If the kernel refuses a tracepoint.
-    pub fn watch_system_calls(&mut self) -> Result<()> {
-        for (program, tracepoint) in SYSTEM_CALLS {
+    pub fn watch(&mut self, beside: Beside) -> Result<()> {
+        for (program, tracepoint) in beside.tracepoints() {
             let program = self.raw_tracepoint(program)?;
             let link = program
                 .attach(tracepoint)
                 .with_context(|| refused(tracepoint))?;
             let link = program.take_link(link)?;
-            self.system_calls.push(link);
+            self.tracepoints.push(link);
         }
         Ok(())
     }
@@ -448,7 +489,7 @@ impl KernelSide {
     pub fn withdraw(&mut self) -> Result<()> {
         let closed = self.close_gate();
         let links = std::mem::take(&mut self.links);
-        self.system_calls.clear();
+        self.tracepoints.clear();
         // Without a thread they go here and now.
         let _ = thread::Builder::new()
             .name("withdraw".to_owned())
@@ -520,7 +561,7 @@ impl KernelSide {
     pub fn detach(mut self, mut tell: impl FnMut(usize)) {
         // The probes go whether or not the gate could be closed.
         let _ = self.close_gate();
-        self.system_calls.clear();
+        self.tracepoints.clear();
         while let Some(link) = self.links.pop() {
             tell(self.links.len() + 1);
             drop(link);
