@@ -20,6 +20,8 @@ pub struct KernelOffsets {
     pub counter_sum: u32,
     /// `percpu_counter.counters`, what each CPU has not added yet.
     pub counter_parts: u32,
+    /// `bpf_array.pptrs`, where the first value of a map is that has one for each CPU.
+    pub map_values: u32,
     /// `task_struct.pagefault_disabled`: above 0 the kernel only tries to read.
     pub task_only_tries: u32,
     /// `task_struct.tgid`.

@@ -123,7 +123,7 @@ fn faulted(address: u64, error: u64, toucher: PageToucher) -> Option<()> {
         (*fault).address = address;
         (*fault).toucher = toucher as u64;
         (*fault).system_call = (*regs).orig_rax as i64;
-        resident::note(&raw mut (*fault).counted);
+        resident::note(thread, &raw mut (*fault).counted);
     }
     if error & NOT_WRITABLE == NOT_WRITABLE {
         tell_touch(

@@ -5,7 +5,7 @@ use memprof_common::settings::{KernelOffsets, NAME_BYTES};
 
 /// Written by the loader before the programs are loaded.
 #[unsafe(no_mangle)]
-pub static OFFSETS: KernelOffsets = KernelOffsets {
+pub(crate) static OFFSETS: KernelOffsets = KernelOffsets {
     known: 0,
     task_utask: 0,
     task_mm: 0,
@@ -14,6 +14,7 @@ pub static OFFSETS: KernelOffsets = KernelOffsets {
     counter_bytes: 0,
     counter_sum: 0,
     counter_parts: 0,
+    map_values: 0,
     task_only_tries: 0,
     task_tgid: 0,
     task_thread_pointer: 0,

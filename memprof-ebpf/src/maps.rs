@@ -54,6 +54,10 @@ pub static SENT_STACKS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(MAX_
 #[map]
 pub static BROKEN_WALKS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(MAX_BROKEN_WALKS, 0);
 
+/// A value of each CPU's, of which only the addresses matter (`resident.rs`).
+#[map]
+pub static HERE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// Copies made lately.
 #[map]
 pub static COPY_BUDGET: Array<Budget> = Array::with_max_entries(1, 0);

@@ -29,6 +29,13 @@ pub fn clear(thread: *mut Thread) {
     unsafe { (*thread).window.bytes = 0 };
 }
 
+/// Room for other things than the stack; the window must be cleared.
+#[inline(always)]
+pub fn scratch(thread: *mut Thread) -> *mut u64 {
+    // SAFETY: as above.
+    unsafe { (&raw mut (*thread).window.words).cast() }
+}
+
 /// Forgets where the stack ends: it is another one.
 #[inline(always)]
 pub fn forget_limit(thread: *mut Thread) {

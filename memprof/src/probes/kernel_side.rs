@@ -33,7 +33,6 @@ use super::{
     cost::{ProgramRuns, Reading, Trap},
     emulation::{Emulated, Emulation},
     inner::{InnerSite, Task, describe},
-    kernel_symbols,
     placement::{CONVENTION_WORDS, Placement, SAVED_WORDS, first_instruction},
     plan::{End, Site},
     rings::{RingMap, Rings},
@@ -68,8 +67,6 @@ const FAULTS: [(&str, &str); 3] = [
     ("kernel_faulted", "page_fault_kernel"),
     ("resident_changed", "rss_stat"),
 ];
-/// Where the kernel has each CPU's distance from the addresses of CPU-local variables.
-const PER_CPU_OFFSETS: &str = "__per_cpu_offset";
 /// What tells that a process is in a new cgroup; wanted where cgroups make the scope.
 const MOVED: (&str, &str) = ("process_moved", "cgroup_attach_task");
 /// `BPF_NOEXIST`.
@@ -200,12 +197,10 @@ impl KernelSide {
         beside: Beside,
     ) -> Result<Loaded> {
         let half = u64::from(ring_bytes / 2);
-        let per_cpu_offsets = kernel_symbols::address_of(PER_CPU_OFFSETS).unwrap_or(0);
         let mut bpf = EbpfLoader::new()
             .override_global("OFFSETS", &Plain(offsets), true)
             .override_global("HALF_RING_BYTES", &half, true)
             .override_global("SCOPE", &Plain(scope), true)
-            .override_global("PER_CPU_OFFSETS", &per_cpu_offsets, true)
             // Task storage, into which only the programs look.
             .allow_unsupported_maps()
             .load(OBJECT)

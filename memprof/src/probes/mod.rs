@@ -1,7 +1,6 @@
 //! The kernel side, as the collector drives it: what to probe, loading, attaching, detaching.
 
 pub mod offsets;
-pub mod kernel_symbols;
 pub mod emulation;
 pub mod cost;
 pub mod governor;

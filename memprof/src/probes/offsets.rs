@@ -43,6 +43,7 @@ pub fn kernel_offsets(btf: &Path) -> Result<KernelOffsets> {
         counter_bytes: size("percpu_counter")?,
         counter_sum: offset("percpu_counter", "count")?,
         counter_parts: offset("percpu_counter", "counters")?,
+        map_values: offset("bpf_array", "pptrs")?,
         task_only_tries: offset("task_struct", "pagefault_disabled")?,
         task_tgid: offset("task_struct", "tgid")?,
         task_thread_pointer: offset("task_struct", "thread")? + offset("thread_struct", "fsbase")?,
