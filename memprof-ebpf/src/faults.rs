@@ -21,10 +21,9 @@ use crate::{
     emit::{count, now, send},
     filter::{Caller, caller},
     pending::Thread,
-    resident::{self, Counted},
-    stack::stack_id,
-    unwind::Innermost,
-    window,
+    resident,
+    stack::repeated_stack_id,
+    threads, window,
 };
 
 /// Of a fault: the page was there, and could not be written to.
@@ -59,14 +58,13 @@ pub struct Fault {
     system_call: i64,
     /// The range that a system call was last seen to make resident.
     populated: [u64; 2],
-    counted: Counted,
     /// What is being told: the address, the length, and the record's last word.
     told: [u64; 3],
 }
 
 #[raw_tracepoint(tracepoint = "page_fault_user")]
 pub fn program_faulted(ctx: RawTracePointContext) -> i32 {
-    faulted(ctx.arg(0), ctx.arg(2), PageToucher::Program);
+    faulted(ctx.arg(0), ctx.arg(2), PageToucher::Program, NO_SYSTEM_CALL);
     0
 }
 
@@ -74,7 +72,7 @@ pub fn program_faulted(ctx: RawTracePointContext) -> i32 {
 pub fn kernel_faulted(ctx: RawTracePointContext) -> i32 {
     let address: u64 = ctx.arg(0);
     if address < USER_ADDRESSES && !resident::only_tries() {
-        faulted(address, ctx.arg(2), PageToucher::Kernel);
+        faulted(address, ctx.arg(2), PageToucher::Kernel, system_call());
     }
     0
 }
@@ -97,7 +95,6 @@ pub fn forget(thread: *mut Thread) {
     // SAFETY: `thread` points at this thread's map value.
     unsafe {
         (*thread).fault.address = 0;
-        (*thread).fault.counted.memory = 0;
     }
 }
 
@@ -108,28 +105,40 @@ fn registers() -> *const pt_regs {
     unsafe { bpf_task_pt_regs(bpf_get_current_task_btf()) as *const pt_regs }
 }
 
+/// The number of the system call that the current thread is in.
 #[inline(always)]
-fn faulted(address: u64, error: u64, toucher: PageToucher) -> Option<()> {
-    let caller = caller()?;
-    let thread = caller.thread;
+fn system_call() -> i64 {
+    // SAFETY: as in `registers`.
+    unsafe { (*registers()).orig_rax as i64 }
+}
+
+#[inline(always)]
+fn faulted(address: u64, error: u64, toucher: PageToucher, system_call: i64) -> Option<()> {
+    let mut thread = threads::current();
     if thread.is_null() {
-        return None;
+        thread = caller()?.thread;
+        if thread.is_null() {
+            return None;
+        }
     }
-    let address = address & !(PAGE_BYTES - 1);
-    let regs = registers();
-    // SAFETY: `thread` points at this thread's map value; the registers as in `registers`.
+    resident::watch(thread);
+    // SAFETY: `thread` points at this thread's map value.
     unsafe {
         let fault = &raw mut (*thread).fault;
-        (*fault).address = address;
+        (*fault).address = address & !(PAGE_BYTES - 1);
         (*fault).toucher = toucher as u64;
-        (*fault).system_call = (*regs).orig_rax as i64;
-        resident::note(thread, &raw mut (*fault).counted);
+        (*fault).system_call = system_call;
     }
     if error & NOT_WRITABLE == NOT_WRITABLE {
+        let page = (address & !(PAGE_BYTES - 1), PAGE_BYTES);
+        let what = (PageChange::Copied, PageMemory::Anonymous, toucher as u64);
         tell_touch(
-            caller,
-            (address, PAGE_BYTES),
-            (PageChange::Copied, PageMemory::Anonymous, toucher as u64),
+            Caller {
+                thread,
+                ..caller()?
+            },
+            page,
+            what,
         );
     }
     Some(())
@@ -137,33 +146,30 @@ fn faulted(address: u64, error: u64, toucher: PageToucher) -> Option<()> {
 
 #[inline(always)]
 fn changed(of: u64, memory: PageMemory) -> Option<()> {
-    let caller = caller()?;
+    let pages = resident::change(of, memory);
     // Others take memory from a process too, and a parent copies its own into a child.
-    if resident::current_memory() != of {
+    if !resident::is_current(of) {
         return None;
     }
+    let caller = caller()?;
     let thread = caller.thread;
     if thread.is_null() {
         count(Counter::LostPages);
         return None;
     }
-    let regs = registers();
-    // SAFETY: as in `faulted`.
-    let system_call = unsafe { (*regs).orig_rax } as i64;
-    // SAFETY: as above.
+    let system_call = system_call();
+    // SAFETY: `thread` points at this thread's map value.
     let fault = unsafe { &raw mut (*thread).fault };
     // SAFETY: as above.
     let (address, toucher) = unsafe { ((*fault).address, (*fault).toucher) };
     // SAFETY: as above. A note of another system call is of a fault that made nothing resident.
     if address == 0 || unsafe { (*fault).system_call } != system_call {
-        return changed_by_system_call(caller, regs, system_call, memory);
+        return changed_by_system_call(caller, system_call, memory, pages);
     }
-    // SAFETY: as above.
-    let pages = resident::change_since(unsafe { &raw const (*fault).counted }, memory);
     if pages.is_some_and(|pages| pages <= 0) {
         // A private copy takes the place of a file's page; or the thread has gone on from the fault.
         if system_call != NO_SYSTEM_CALL {
-            return changed_by_system_call(caller, regs, system_call, memory);
+            return changed_by_system_call(caller, system_call, memory, pages);
         }
         return None;
     }
@@ -172,22 +178,31 @@ fn changed(of: u64, memory: PageMemory) -> Option<()> {
         (*fault).address = 0;
         (*fault).populated = [0; 2];
     }
-    let (length, change) = match pages {
-        Some(pages) if pages <= MOST_PAGES => (pages as u64 * PAGE_BYTES, PageChange::Touched),
-        _ => (PAGE_BYTES, PageChange::TouchedSome),
-    };
+    let (length, change) = told(pages);
     tell_touch(caller, (address, length), (change, memory, toucher));
     Some(())
+}
+
+/// Bytes that became resident, and how sure that is.
+#[inline(always)]
+fn told(pages: Option<i64>) -> (u64, PageChange) {
+    match pages {
+        Some(pages) if pages > 0 && pages <= MOST_PAGES => {
+            (pages as u64 * PAGE_BYTES, PageChange::Touched)
+        }
+        _ => (PAGE_BYTES, PageChange::TouchedSome),
+    }
 }
 
 /// What a system call did to pages that the thread did not touch.
 #[inline(always)]
 fn changed_by_system_call(
     caller: Caller,
-    regs: *const pt_regs,
     number: i64,
     memory: PageMemory,
+    pages: Option<i64>,
 ) -> Option<()> {
+    let regs = registers();
     // SAFETY: as in `registers`.
     let (first, second, third, fourth) =
         unsafe { ((*regs).rdi, (*regs).rsi, (*regs).rdx, (*regs).r10) };
@@ -206,8 +221,11 @@ fn changed_by_system_call(
         }
         MMAP if fourth & (MAP_POPULATE | MAP_LOCKED) != 0 => {
             // One page after the other, each told of: where, is not known before the call returns.
-            let what = (PageChange::TouchedSome, memory, PageToucher::Kernel as u64);
-            tell_touch(caller, (0, PAGE_BYTES), what);
+            if pages.is_none_or(|pages| pages > 0) {
+                let (length, change) = told(pages);
+                let what = (change, memory, PageToucher::Kernel as u64);
+                tell_touch(caller, (0, length), what);
+            }
         }
         MMAP if fourth & MAP_FIXED != 0 => {
             give_back(caller, PageChange::GivenBack, first, second);
@@ -265,7 +283,7 @@ fn tell_touch(
 fn send_told(thread: *mut Thread, space: u32) -> u32 {
     let time = now();
     window::clear(thread);
-    let stack = stack_id(thread, space, Innermost::Instruction, &registers(), time);
+    let stack = repeated_stack_id(thread, space, &registers(), time);
     // SAFETY: `thread` points at this thread's map value.
     let [address, length, what] = unsafe { (&raw const (*thread).fault.told).read_volatile() };
     let length = length & ((1 << SIZE_BITS) - 1);

@@ -13,6 +13,7 @@ mod faults;
 mod filter;
 mod kernel;
 mod maps;
+mod memo;
 mod pending;
 mod probes;
 mod process;

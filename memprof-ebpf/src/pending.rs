@@ -17,6 +17,7 @@ use crate::{
     emit::count,
     faults::{self, Fault},
     kernel::{hijacked_return_address, may_be_trampoline},
+    memo::{self, Memo},
     registers::{Entry, RETURN_SLOT},
     syscalls::SystemCall,
     trail::Trail,
@@ -107,6 +108,7 @@ pub struct Thread {
     pub window: Window,
     pub system_call: SystemCall,
     pub fault: Fault,
+    pub memo: Memo,
     /// The stack record that the walk of a stack fills: its head, then program counters.
     pub record: [u64; STACK_HEADER_WORDS + MAX_FRAMES],
 }
@@ -125,6 +127,7 @@ pub fn begin_anew(thread: *mut Thread) {
         (*thread).given.address = 0;
     }
     faults::forget(thread);
+    memo::forget(thread);
     window::forget_limit(thread);
 }
 

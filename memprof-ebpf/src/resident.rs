@@ -1,14 +1,15 @@
-//! The kernel's own counters of a process's resident memory, read before and after a change.
+//! The kernel's own counters of a process's resident memory, read around a change.
 //!
 //! The tracepoint that tells of a change does not tell of how much: one page, a huge one, or as many of
 //! a file as lay around. The counters do. Each is a sum and, for every CPU, what that one has not added
 //! to the sum yet (`lib/percpu_counter.c`); a change is in this CPU's part, unless that had grown so
-//! large that all of it went into the sum.
+//! large that all of it went into the sum. The tracepoint comes with every change, so what a CPU's parts
+//! were before one is what they were after the last, as long as the CPU saw no other process's.
 
 use aya_ebpf::{
     bindings::task_struct,
     helpers::{
-        bpf_get_smp_processor_id, bpf_probe_read_kernel,
+        bpf_probe_read_kernel,
         generated::{self, bpf_get_current_task_btf},
     },
 };
@@ -16,7 +17,7 @@ use memprof_common::event::PageMemory;
 
 use crate::{
     kernel::offset,
-    maps::HERE,
+    maps::{COUNTED, HERE},
     pending::Thread,
     window::{self, scratch},
 };
@@ -24,14 +25,13 @@ use crate::{
 /// Counters of a process: files, anonymous, swapped, shared.
 const COUNTERS: usize = 4;
 
-/// What the counters of a process were on one CPU.
+/// What the counters of the process that this CPU saw last were.
 #[repr(C)]
 pub struct Counted {
-    /// The process's memory descriptor; 0 if there is none.
-    pub memory: u64,
-    /// Of this CPU, one more; 0 if nothing could be read.
-    cpu: u32,
-    reserved: u32,
+    /// Its memory descriptor; 0 if there was none.
+    memory: u64,
+    /// Where the parts of all CPUs are, as the descriptor has it.
+    everyones: u64,
     /// Where this CPU's parts are.
     parts_at: u64,
     sums: [i64; COUNTERS],
@@ -59,10 +59,10 @@ fn memory() -> *const u8 {
     }
 }
 
-/// Where that is; 0 for a thread of the kernel.
+/// Whether `of` is the current process's memory descriptor.
 #[inline(always)]
-pub fn current_memory() -> u64 {
-    memory() as u64
+pub fn is_current(of: u64) -> bool {
+    memory() as u64 == of
 }
 
 /// Whether the kernel is only trying to read the target's memory: a fault then fails.
@@ -82,29 +82,32 @@ fn counter(which: usize) -> u64 {
     offset!(mm_resident) + which as u64 * offset!(counter_bytes)
 }
 
-/// Notes the counters of the current process in `counted`, which is of `thread`.
+/// Makes this CPU ready to tell what the counters of the current process will change by. `thread` is the
+/// calling one.
 #[inline(always)]
-pub fn note(thread: *mut Thread, counted: *mut Counted) {
-    // SAFETY: no arguments, no effects.
-    let cpu = unsafe { bpf_get_smp_processor_id() } + 1;
+pub fn watch(thread: *mut Thread) {
+    let Some(counted) = COUNTED.get_ptr_mut(0) else {
+        return;
+    };
     let memory = memory();
-    let (to_parts, to_sum) = (offset!(counter_parts), offset!(counter_sum));
-    // SAFETY: `counted` points into a map value.
+    let everyones = word(memory, counter(0) + offset!(counter_parts));
+    let to_sum = offset!(counter_sum);
+    // SAFETY: a live map value of this CPU's.
     unsafe {
-        if (*counted).memory != memory as u64 || (*counted).cpu != cpu {
-            (*counted).memory = memory as u64;
-            let parts = word(memory, counter(0) + to_parts);
-            (*counted).parts_at = parts.wrapping_add(distance_of_this_cpu(thread));
-        }
         let mut which = 0;
         while which < COUNTERS {
             (*counted).sums[which] = word(memory, counter(which) + to_sum) as i64;
             which += 1;
         }
-        (*counted).cpu = match parts(counted) {
+        if (*counted).memory == memory as u64 && (*counted).everyones == everyones {
+            return;
+        }
+        (*counted).parts_at = everyones.wrapping_add(distance_of_this_cpu(thread));
+        (*counted).everyones = everyones;
+        (*counted).memory = match parts(counted) {
             Some(parts) => {
                 (*counted).parts = parts;
-                cpu
+                memory as u64
             }
             None => 0,
         };
@@ -151,39 +154,35 @@ fn parts(counted: *const Counted) -> Option<[i32; COUNTERS]> {
     unsafe { bpf_probe_read_kernel((*counted).parts_at as *const [i32; COUNTERS]) }.ok()
 }
 
-/// By how many pages the counter of `memory` has changed since `counted` was noted in this process; `None`
-/// if that can't be told.
+/// By how many pages the counter `which` of the memory descriptor `of` has just changed on this CPU;
+/// `None` if that can't be told.
 #[inline(always)]
-pub fn change_since(counted: *const Counted, memory: PageMemory) -> Option<i64> {
-    let which = memory as usize;
-    // SAFETY: no arguments, no effects.
-    let cpu = unsafe { bpf_get_smp_processor_id() } + 1;
-    // SAFETY: `counted` points into a map value.
-    let (noted_cpu, part_before, sum_before) = unsafe {
-        (
-            (*counted).cpu,
-            (*counted).parts[which],
-            (*counted).sums[which],
-        )
-    };
-    if noted_cpu != cpu {
+pub fn change(of: u64, which: PageMemory) -> Option<i64> {
+    let counted = COUNTED.get_ptr_mut(0)?;
+    // SAFETY: a live map value of this CPU's.
+    if unsafe { (*counted).memory } != of {
         return None;
     }
-    let part = parts(counted)?[which];
-    let change = i64::from(part) - i64::from(part_before);
-    if part != 0 {
+    let now = parts(counted)?;
+    let at = which as usize;
+    // SAFETY: as above.
+    let (before, sum) = unsafe { ((*counted).parts[at], (*counted).sums[at]) };
+    // SAFETY: as above.
+    unsafe { (*counted).parts = now };
+    let change = i64::from(now[at]) - i64::from(before);
+    if now[at] != 0 || !is_current(of) {
         return Some(change);
     }
     // All of the part has gone into the sum, if that has changed; so may another CPU's have.
-    let sum = match memory {
+    let sum_now = match which {
         PageMemory::File => sum_of(PageMemory::File),
         PageMemory::Anonymous => sum_of(PageMemory::Anonymous),
         PageMemory::Shared => sum_of(PageMemory::Shared),
     };
-    Some(sum - sum_before + change)
+    Some(sum_now - sum + change)
 }
 
-/// The common sum of one counter.
+/// The common sum of one counter of the current process.
 #[inline(always)]
 fn sum_of(which: PageMemory) -> i64 {
     word(memory(), counter(which as usize) + offset!(counter_sum)) as i64

@@ -175,6 +175,7 @@ pub struct KernelSide {
     counters: PerCpuArray<MapData, Counters>,
     next_space: u32,
     is_wide: bool,
+    beside: Beside,
     emulation: Emulation,
     broken_walks: Option<BrokenWalks>,
     links: Vec<ProbeLink>,
@@ -242,13 +243,14 @@ impl KernelSide {
             counters,
             next_space: 1,
             is_wide: scope.is_wide != 0,
+            beside,
             emulation: Emulation::unknown(),
             broken_walks: Some(broken_walks),
             links: Vec::new(),
             tracepoints: Vec::new(),
             stepped: HashSet::new(),
         };
-        side.load_programs(scope.cgroups > 0, beside)?;
+        side.load_programs(scope.cgroups > 0)?;
         Ok(Loaded {
             side,
             rings,
@@ -256,14 +258,14 @@ impl KernelSide {
         })
     }
 
-    fn load_programs(&mut self, moves_matter: bool, beside: Beside) -> Result<()> {
+    fn load_programs(&mut self, moves_matter: bool) -> Result<()> {
         for shape in Shape::ALL {
             self.uprobe(shape.entry_program())?.load()?;
         }
         for name in OTHER_PROGRAMS {
             self.uprobe(name)?.load()?;
         }
-        for (program, _) in beside.tracepoints() {
+        for (program, _) in self.beside.tracepoints() {
             self.raw_tracepoint(program)?.load()?;
         }
         let moved = moves_matter.then_some(MOVED);
@@ -282,8 +284,8 @@ impl KernelSide {
     ///
     /// # Errors
     /// If the kernel refuses a tracepoint.
-    pub fn watch(&mut self, beside: Beside) -> Result<()> {
-        for (program, tracepoint) in beside.tracepoints() {
+    pub fn watch(&mut self) -> Result<()> {
+        for (program, tracepoint) in self.beside.tracepoints() {
             let program = self.raw_tracepoint(program)?;
             let link = program
                 .attach(tracepoint)
@@ -534,6 +536,14 @@ impl KernelSide {
             let info = self.uprobe(name)?.info()?;
             runs.push(ProgramRuns {
                 trap,
+                count: info.run_count(),
+                time_ns: info.run_time().as_nanos() as u64,
+            });
+        }
+        for (name, _) in FAULTS.into_iter().filter(|_| self.beside.pages) {
+            let info = self.raw_tracepoint(name)?.info()?;
+            runs.push(ProgramRuns {
+                trap: Trap::None,
                 count: info.run_count(),
                 time_ns: info.run_time().as_nanos() as u64,
             });

@@ -179,6 +179,12 @@ fn say_start(config: &TraceConfig, targets: &Targets, tracer: &mut Tracer) {
              this machine takes a little longer (--events malloc avoids it)"
         );
     }
+    if config.events.faults {
+        eprintln!(
+            "memprof: pages are followed at every page fault, so each one of every process on this \
+             machine takes a little longer (a tenth of a microsecond outside of the target)"
+        );
+    }
     if let Some(why) = tracer.why_others_pay()
         && config.events.malloc
     {

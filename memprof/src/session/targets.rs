@@ -161,7 +161,7 @@ impl Tracer {
         } = loaded?;
         // A panic has been printed; every function is probed at its first instruction then.
         side.place_by(emulation.unwrap_or_else(|_| Emulation::unknown()));
-        side.watch(beside)?;
+        side.watch()?;
         let tracer = Self {
             side,
             probed: HashMap::new(),
