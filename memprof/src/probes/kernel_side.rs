@@ -540,7 +540,8 @@ impl KernelSide {
                 time_ns: info.run_time().as_nanos() as u64,
             });
         }
-        for (name, _) in FAULTS.into_iter().filter(|_| self.beside.pages) {
+        let pages = self.beside.pages;
+        for (name, _) in FAULTS.into_iter().filter(|_| pages) {
             let info = self.raw_tracepoint(name)?.info()?;
             runs.push(ProgramRuns {
                 trap: Trap::None,
