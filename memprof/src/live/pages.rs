@@ -50,7 +50,7 @@ impl Page {
     }
 
     fn unpack(word: u32) -> Option<Self> {
-        (word & KNOWN != 0).then(|| Self {
+        (word & KNOWN != 0).then_some(Self {
             site: word & SITE_MASK,
             memory: match (word >> MEMORY_SHIFT) & 3 {
                 0 => PageMemory::File,
