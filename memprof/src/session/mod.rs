@@ -22,6 +22,7 @@ mod roster;
 mod run;
 mod signals;
 mod targets;
+mod touchers;
 mod weight;
 
 use std::process::ExitCode;
