@@ -170,16 +170,22 @@ pub fn change(of: u64, which: PageMemory) -> Option<i64> {
     // SAFETY: as above.
     unsafe { (*counted).parts = now };
     let change = i64::from(now[at]) - i64::from(before);
-    if now[at] != 0 || !is_current(of) {
+    if !is_current(of) {
         return Some(change);
     }
-    // All of the part has gone into the sum, if that has changed; so may another CPU's have.
     let sum_now = match which {
         PageMemory::File => sum_of(PageMemory::File),
         PageMemory::Anonymous => sum_of(PageMemory::Anonymous),
         PageMemory::Shared => sum_of(PageMemory::Shared),
     };
-    Some(sum_now - sum + change)
+    // SAFETY: as above.
+    unsafe { (*counted).sums[at] = sum_now };
+    // All of a part that is empty now has gone into the sum, if that has changed; so may another CPU's
+    // have.
+    Some(match now[at] {
+        0 => sum_now - sum + change,
+        _ => change,
+    })
 }
 
 /// The common sum of one counter of the current process.

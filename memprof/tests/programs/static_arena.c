@@ -23,14 +23,20 @@ static char *map(long pages) {
     return (char *)range;
 }
 
-static inline __attribute__((always_inline)) void touch(char *range, long pages) {
-    for (long page = 0; page < pages; page++)
-        *(volatile char *)(range + page * PAGE) = 1;
+/* In the function's own frame and name. */
+#define TOUCH(range, pages)                                                                        \
+    for (long page = 0; page < (pages); page++)                                                    \
+    *(volatile char *)((range) + page * PAGE) = 1
+
+OWN_FRAME void grow_arena(void) {
+    char *arena = map(300);
+    TOUCH(arena, 300);
 }
 
-OWN_FRAME void grow_arena(void) { touch(map(300), 300); }
-
-OWN_FRAME void fill_span(void) { touch(map(200), 200); }
+OWN_FRAME void fill_span(void) {
+    char *span = map(200);
+    TOUCH(span, 200);
+}
 
 OWN_FRAME void run(void) {
     char byte;

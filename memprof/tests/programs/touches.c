@@ -42,21 +42,20 @@ static char *map(size_t pages, int flags) {
     return range;
 }
 
-/* In the caller's own frame. */
-static inline __attribute__((always_inline)) void touch(char *range, size_t pages) {
-    for (size_t page = 0; page < pages; page++)
-        *(volatile char *)(range + page * PAGE) = 1;
-}
+/* In the function's own frame and name. */
+#define TOUCH(range, pages)                                                                        \
+    for (size_t page = 0; page < (pages); page++)                                                  \
+    *(volatile char *)((range) + page * PAGE) = 1
 
 SITE void touch_plain(void) {
     char *range = map(1000, MAP_PRIVATE);
-    touch(range, 1000);
+    TOUCH(range, 1000);
     touched(&truth_touch_plain, 1000);
 }
 
 SITE void touch_and_unmap_a_part(void) {
     char *range = map(600, MAP_PRIVATE);
-    touch(range, 600);
+    TOUCH(range, 600);
     touched(&truth_touch_and_unmap_a_part, 600);
     if (munmap(range + 100 * PAGE, 200 * PAGE))
         fail("a part can't be unmapped");
@@ -67,7 +66,7 @@ static char *dropped;
 
 SITE void touch_and_drop_a_part(void) {
     dropped = map(500, MAP_PRIVATE);
-    touch(dropped, 500);
+    TOUCH(dropped, 500);
     touched(&truth_touch_and_drop_a_part, 500);
     if (madvise(dropped + 200 * PAGE, 300 * PAGE, MADV_DONTNEED))
         fail("a part can't be dropped");
@@ -76,14 +75,14 @@ SITE void touch_and_drop_a_part(void) {
 
 /* Where another site was first. */
 SITE void touch_again(void) {
-    touch(dropped, 500);
+    TOUCH(dropped, 500);
     touched(&truth_touch_again, 300);
 }
 
 /* Which stays resident until somebody needs the memory. */
 SITE void touch_and_free_lazily(void) {
     char *range = map(100, MAP_PRIVATE);
-    touch(range, 100);
+    TOUCH(range, 100);
     touched(&truth_touch_and_free_lazily, 100);
     if (madvise(range, 100 * PAGE, MADV_FREE))
         fail("memory can't be freed lazily");
@@ -99,7 +98,7 @@ SITE void touch_huge(void) {
         fail("huge pages can't be asked for");
     struct rusage before, after;
     getrusage(RUSAGE_SELF, &before);
-    touch(range, 2 * HUGE_PAGE / PAGE);
+    TOUCH(range, 2 * HUGE_PAGE / PAGE);
     getrusage(RUSAGE_SELF, &after);
     touched(&truth_touch_huge, 2 * HUGE_PAGE / PAGE);
     truth_fact("huge_faults", after.ru_minflt - before.ru_minflt);
@@ -133,7 +132,7 @@ SITE void move_heap(void) {
     char *heap = (char *)((end + PAGE - 1) & ~(PAGE - 1));
     if (brk(heap + 64 * PAGE))
         fail("the heap can't grow");
-    touch(heap, 64);
+    TOUCH(heap, 64);
     touched(&truth_move_heap, 64);
     if (brk(heap + 24 * PAGE))
         fail("the heap can't shrink");
@@ -142,7 +141,7 @@ SITE void move_heap(void) {
 
 SITE void touch_shared(void) {
     char *range = map(50, MAP_SHARED);
-    touch(range, 50);
+    TOUCH(range, 50);
     touched(&truth_touch_shared, 50);
 }
 
@@ -176,7 +175,7 @@ SITE void read_file(void) {
 
 /* Copies of the file's pages take their places. */
 SITE void write_file_privately(void) {
-    touch(file_pages, 8);
+    TOUCH(file_pages, 8);
     given_back(&truth_read_file, 8);
     touched(&truth_write_file_privately, 8);
 }

@@ -18,25 +18,32 @@ static char *map(size_t pages) {
     return range;
 }
 
-static inline __attribute__((always_inline)) void touch(struct site *site, char *range, size_t pages) {
-    for (size_t page = 0; page < pages; page++)
-        *(volatile char *)(range + page * PAGE) = 1;
-    add(&site->allocated_bytes, pages * PAGE);
-    add(&site->allocated_count, pages);
-}
+/* In the function's own frame and name. */
+#define TOUCH(site, range, pages)                                                                  \
+    for (size_t page = 0; page < (pages); page++) {                                                \
+        *(volatile char *)((range) + page * PAGE) = 1;                                             \
+        (site)->allocated_bytes += PAGE;                                                           \
+        (site)->allocated_count++;                                                                 \
+    }
 
 static char *shared;
 
 SITE void touch_before(void) {
     shared = map(400);
-    touch(&truth_touch_before, shared, 400);
+    TOUCH(&truth_touch_before, shared, 400)
 }
 
-SITE void write_in_child(void) { touch(&truth_write_in_child, shared + 50 * PAGE, 150); }
+SITE void write_in_child(void) { TOUCH(&truth_write_in_child, shared + 50 * PAGE, 150) }
 
-SITE void touch_in_child(void) { touch(&truth_touch_in_child, map(100), 100); }
+SITE void touch_in_child(void) {
+    char *range = map(100);
+    TOUCH(&truth_touch_in_child, range, 100)
+}
 
-SITE void touch_after(void) { touch(&truth_touch_after, map(70), 70); }
+SITE void touch_after(void) {
+    char *range = map(70);
+    TOUCH(&truth_touch_after, range, 70)
+}
 
 int main(void) {
     touch_before();
