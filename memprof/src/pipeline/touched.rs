@@ -232,22 +232,27 @@ impl Pipeline {
             let start = start.max((first + 1).saturating_sub(pages));
             return self.put_all(at, start..start + pages, page);
         }
+        // The window begins at its own multiple, or where the mapping does, which is not known: then it
+        // ends as much later.
         let start = first & !(AROUND - 1);
         let table = &mut self.spaces[at].pages;
-        let is_known = |index: &u64| table.get(start + index).is_some();
-        let known = (0..AROUND)
-            .filter(is_known)
-            .fold(0, |all, index| all | 1 << index);
-        // Of the known ones too few are left if some were given back unseen.
-        let of_window = |is_known: bool| {
-            let all = (0..AROUND).filter(move |index| (known >> index & 1 != 0) == is_known);
-            all.map(|index| start + index)
-                .filter(|number| *number != first)
+        let window = start..first + AROUND;
+        let around: Vec<(u64, Option<PageMemory>)> = window
+            .filter(|number| *number != first)
+            .map(|number| (number, table.get(number).map(|known| known.memory)))
+            .collect();
+        let of_window = |wanted: fn(Option<PageMemory>) -> bool| {
+            let found = around.iter().filter(move |found| wanted(found.1));
+            found.map(|found| found.0)
         };
+        // Of the unknown ones too few are left if some were given back unseen. Anonymous memory is not:
+        // where each of its pages is was told.
         let numbers = [first]
             .into_iter()
-            .chain(of_window(false))
-            .chain(of_window(true));
+            .chain(of_window(|known| known.is_none()))
+            .chain(of_window(|known| {
+                known.is_some_and(|memory| memory != PageMemory::Anonymous)
+            }));
         for number in numbers.take(pages as usize) {
             self.put_all(at, number..number + 1, page);
         }
