@@ -30,6 +30,11 @@ pub struct Followed {
 }
 
 impl Followed {
+    /// The address space that it lives in, or lived in last.
+    pub fn space(&self) -> Option<SpaceId> {
+        self.spaces.back().copied()
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         self.ended_at.is_some()

@@ -26,6 +26,7 @@ use super::{
     cycles::{Cycles, PEACE},
     is_closed_pipe,
     output::Output,
+    reconcile::Reconciler,
     restraint::Restraint,
     signals::Told,
     targets::{Targets, Tracer},
@@ -97,6 +98,7 @@ pub(super) struct Run {
     released_at: Instant,
     gate: Option<Gate>,
     alerts: Option<Alerts>,
+    reconciler: Reconciler,
 }
 
 impl Run {
@@ -109,6 +111,12 @@ impl Run {
         start: Nanoseconds,
     ) -> Self {
         let mut run = Self {
+            reconciler: Reconciler::begin(
+                &config.target,
+                &collector.shared(),
+                start,
+                config.interval,
+            ),
             exporter: config.format.exporter(output.style()),
             alerts: config.on_leak.clone().map(Alerts::new),
             skips: Skips::new(config.skip.iter().map(String::as_str))
@@ -214,7 +222,10 @@ impl Run {
                         let found = self.tracer.take_territory();
                         self.shared.lock().learn(found);
                     }
-                    Notice::Forked { parent, child } => self.tracer.inherit(parent, child),
+                    Notice::Forked { parent, child } => {
+                        self.tracer.inherit(parent, child);
+                        self.reconciler.inherit(&self.shared, parent, child);
+                    }
                     // Others will come.
                     Notice::AllEnded if self.config.target.is_wide() => {}
                     Notice::AllEnded => match self.launch_again() {

@@ -205,6 +205,8 @@ pub(crate) fn report() -> Report {
         marks: Vec::new(),
         windows: Vec::new(),
         cycles: None,
+        reconciliation: None,
+        reconciliation_unknown: None,
         timeline: vec![TimelinePoint {
             at_seconds: 5.0,
             outstanding_bytes: 1_000_000,

@@ -13,6 +13,7 @@ mod interval;
 mod name;
 mod page;
 mod processes;
+mod reconciliation;
 mod sections;
 mod snapshot;
 mod snapshot_changes;
@@ -75,6 +76,7 @@ impl Exporter for Text {
         page.blank()?;
         summary::write(&mut page, report)?;
         page.blank()?;
+        reconciliation::write(&mut page, report)?;
         processes::write(&mut page, report)?;
         write_allocators(
             &mut page,

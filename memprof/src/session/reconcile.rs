@@ -1,0 +1,380 @@
+//! Reads the targets' memory while they live, page by page, for the report to say what it is.
+//!
+//! A launched command is gone when its report is made, so it is looked at now and then, and the last
+//! look counts. Reading takes the lock of the target's address space for reading: what it takes is held
+//! to a small share of the time.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, bail};
+use procfs::process::Process as Proc;
+
+use super::{
+    collector::{Shared, monotonic},
+    roster::Followed,
+    targets::Tracer,
+};
+use crate::{
+    config::{Events, TargetChoice},
+    identity::{Nanoseconds, Pid, SpaceId, seconds_since},
+    live::mappings::Owner,
+    pipeline::Contents,
+    reconcile::{
+        held::{HeldPages, MAX_BLOCKS},
+        sum::{parts, together, unexplained_share},
+        tally::{Before, Blocks, Memory, is_looked_up, tally},
+        unexplained::{Circumstances, reasons},
+    },
+    report::{PartKind, ReconciledProcess, Reconciliation},
+    snapshot::{Regions, classify, parse_smaps, read_smaps, stack_pointers},
+    target::{pagemap::Pagemap, process::resident_bytes, resident_pages::ResidentPages},
+    units::format_count,
+};
+
+/// The first look; further ones come at growing distances, up to the interval of reports.
+const FIRST_LOOK: Duration = Duration::from_millis(250);
+/// Looks get one part in this many of the time.
+const LOOKING_SHARE: u32 = 400;
+/// Processes that are looked at, those with most resident memory.
+const MAX_PROCESSES: usize = 16;
+/// How long it may take to note what the targets have in memory when they are attached to.
+const NOTING_TIME: Duration = Duration::from_secs(1);
+/// What these notes may take.
+const MAX_NOTED_BYTES: usize = 64 << 20;
+/// If more than this share is not explained, the report says what it may be.
+const MUCH: f64 = 0.5;
+/// The allocator that has each large block mapped alone, by the name that coverage has for it.
+const MAPS_BLOCKS_ALONE: &str = "glibc";
+
+/// What a look needs besides.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    /// What is probed.
+    pub tracer: &'a Tracer,
+    /// What the collector knows.
+    pub shared: &'a Shared,
+    /// What is followed.
+    pub events: Events,
+    /// Events were lost.
+    pub loses: bool,
+}
+
+/// Someone to look at.
+#[derive(Clone, Debug)]
+struct Target {
+    pid: Pid,
+    start_ticks: u64,
+    comm: Option<String>,
+    space: SpaceId,
+}
+
+/// Pages that a process had in memory when it was attached to; `None` if they were not noted.
+type Noted = Option<Arc<ResidentPages>>;
+
+/// Looks at the targets' memory, and remembers the last look.
+pub struct Reconciler {
+    start: Nanoseconds,
+    begun: Instant,
+    /// Processes that started before this had lived before they were followed, ticks since boot.
+    begun_ticks: u64,
+    launches: bool,
+    longest: Duration,
+    noted: HashMap<(Pid, SpaceId), Noted>,
+    next: Instant,
+    last: Option<Reconciliation>,
+    why_not: Option<String>,
+}
+
+impl Reconciler {
+    /// Notes what those have in memory that are attached to. `start`: of the run; `interval`: of its
+    /// reports.
+    pub fn begin(
+        target: &TargetChoice,
+        shared: &Shared,
+        start: Nanoseconds,
+        interval: Duration,
+    ) -> Self {
+        let begun = Instant::now();
+        let launches = matches!(target, TargetChoice::Command { .. });
+        let mut reconciler = Self {
+            start,
+            begun,
+            begun_ticks: ticks_since_boot(),
+            launches,
+            longest: interval,
+            noted: HashMap::new(),
+            next: begun + FIRST_LOOK,
+            last: None,
+            why_not: None,
+        };
+        if !launches {
+            reconciler.note(&largest_first(living(shared)));
+        }
+        reconciler
+    }
+
+    fn note(&mut self, targets: &[Target]) {
+        let mut room = MAX_NOTED_BYTES;
+        for target in targets {
+            let has_time = self.begun.elapsed() < NOTING_TIME;
+            let pages = has_time.then(|| private_pages(target.pid).ok()).flatten();
+            let pages = pages.filter(|pages| pages.memory_bytes() <= room);
+            room -= pages.as_ref().map_or(0, ResidentPages::memory_bytes);
+            let noted = pages.map(Arc::new);
+            self.noted.insert((target.pid, target.space), noted);
+        }
+    }
+
+    /// A child has in memory what its parent has.
+    pub fn inherit(&mut self, shared: &Shared, parent: Pid, child: Pid) {
+        if self.noted.is_empty() {
+            return;
+        }
+        let state = shared.lock();
+        let space = |pid| {
+            let mut living = state.processes.living();
+            living.find(|one| one.facts.pid == pid)?.space()
+        };
+        if let (Some(old), Some(new)) = (space(parent), space(child))
+            && let Some(noted) = self.noted.get(&(parent, old))
+        {
+            let noted = noted.clone();
+            // Those that have ended since make room.
+            let lives: HashSet<Pid> = state.processes.living().map(|one| one.facts.pid).collect();
+            self.noted.retain(|(pid, _), _| lives.contains(pid));
+            self.noted.insert((child, new), noted);
+        }
+    }
+
+    /// Whether it is time for a look.
+    pub fn is_due(&self) -> bool {
+        Instant::now() >= self.next
+    }
+
+    /// The last look, if there was one, or else why not.
+    pub fn last(&self) -> (Option<Reconciliation>, Option<String>) {
+        if self.last.is_some() {
+            return (self.last.clone(), None);
+        }
+        let why = self.why_not.clone();
+        let never = || "nobody lived long enough to be looked at".to_owned();
+        (None, Some(why.unwrap_or_else(never)))
+    }
+
+    /// Looks at those that live. If nobody does, or none can be read, the last look stays.
+    pub fn look(&mut self, around: Around<'_>) {
+        let begun = Instant::now();
+        let at_seconds = seconds_since(self.start, monotonic());
+        let mut targets = largest_first(living(around.shared));
+        let mut left_out = targets.len().saturating_sub(MAX_PROCESSES) as u64;
+        targets.truncate(MAX_PROCESSES);
+        let mut processes = Vec::new();
+        let mut most: Option<(u64, Vec<String>)> = None;
+        for target in &targets {
+            match self.process(target, around) {
+                Ok((process, why)) => {
+                    let unexplained = unexplained_bytes(&process);
+                    if most.as_ref().is_none_or(|(most, _)| unexplained > *most) {
+                        most = Some((unexplained, why));
+                    }
+                    processes.push(process);
+                }
+                Err(error) => {
+                    left_out += 1;
+                    self.why_not = Some(error.to_string());
+                }
+            }
+        }
+        let reasons = most.map(|(_, reasons)| reasons).unwrap_or_default();
+        if let Some(mut all) = together(at_seconds, processes, reasons, left_out) {
+            if all.unexplained_share <= MUCH {
+                all.reasons.clear();
+            }
+            self.last = Some(all);
+        }
+        let now = Instant::now();
+        let distance = (now - self.begun).min(self.longest);
+        self.next = now + distance.max((now - begun) * LOOKING_SHARE);
+    }
+
+    /// Looks at one process: its parts, and what the rest may be.
+    fn process(
+        &self,
+        target: &Target,
+        around: Around<'_>,
+    ) -> Result<(ReconciledProcess, Vec<String>)> {
+        let pid = target.pid;
+        let process = Proc::new(i32::try_from(pid.0)?)?;
+        let program = process.stat()?;
+        if program.starttime != target.start_ticks {
+            bail!("process {} has ended", pid.0);
+        }
+        let mut notes = Vec::new();
+        let regions = read_smaps(&process, &mut notes);
+        let regions = regions.ok_or_else(|| anyhow!(notes.pop().unwrap_or_default()))?;
+        if regions.total.rss_bytes == 0 {
+            bail!("process {} shows nothing in memory", pid.0);
+        }
+        let mut pointers = stack_pointers(&process, &mut notes).unwrap_or_default();
+        pointers.sort_unstable();
+        let classes = classify(&regions.kept, &pointers);
+        let kept = regions.kept.iter().zip(&classes);
+        let looked_up = kept.filter(|(region, class)| is_looked_up(region, **class));
+        let ranges = looked_up.map(|(region, _)| region.start..region.end);
+        let resident = Pagemap::open(pid)
+            .and_then(|mut pagemap| pagemap.resident(ranges))
+            .map_err(|error| anyhow!("/proc/{}/pagemap: {error}", pid.0))?;
+        let rss_counter_bytes = resident_bytes(pid);
+        if process.stat()?.startstack != program.startstack {
+            bail!("process {} began to run another program", pid.0);
+        }
+
+        let mut held = HeldPages::new(&resident);
+        let allocators = around.tracer.probed_in(pid);
+        let allocators: Option<Vec<&str>> =
+            allocators.map(|all| all.map(|one| &*one.allocator).collect());
+        let is_probed =
+            around.events.malloc && allocators.as_ref().is_none_or(|all| !all.is_empty());
+        let (blocks, mapped) = join(target.space, &mut held, &resident, around, is_probed)?;
+        let before = self.before(target);
+        let tally = tally(&Memory {
+            regions: &regions,
+            classes: &classes,
+            resident: &resident,
+            held: &held,
+            blocks,
+            mapped: mapped.as_deref(),
+            before,
+            maps_blocks_alone: allocators
+                .is_some_and(|all| all.iter().all(|name| *name == MAPS_BLOCKS_ALONE)),
+        });
+        let parts = parts(&tally);
+        let circumstances = Circumstances {
+            pid: pid.0,
+            is_probed,
+            follows_mappings: around.events.mmap,
+            is_attached: !matches!(before, Before::Nothing),
+            before_is_known: !matches!(before, Before::Unknown),
+            loses: around.loses,
+        };
+        let reconciled = ReconciledProcess {
+            pid: pid.0,
+            comm: target.comm.clone(),
+            rss_bytes: tally.total(),
+            rss_counter_bytes,
+            unexplained_share: unexplained_share(&parts),
+            parts,
+        };
+        Ok((reconciled, reasons(&tally.rest, &circumstances)))
+    }
+
+    /// What a process had in memory before it was followed.
+    fn before(&self, target: &Target) -> Before<'_> {
+        match self.noted.get(&(target.pid, target.space)) {
+            Some(Some(pages)) => Before::Pages(pages),
+            Some(None) => Before::Unknown,
+            // It has begun to run another program since.
+            None if self.noted.keys().any(|(pid, _)| *pid == target.pid) => Before::Nothing,
+            None if self.launches || target.start_ticks >= self.begun_ticks => Before::Nothing,
+            None => Before::Unknown,
+        }
+    }
+}
+
+/// Joins a space's blocks with its pages, and copies what it has mapped: all that takes the lock.
+fn join(
+    space: SpaceId,
+    held: &mut HeldPages,
+    resident: &ResidentPages,
+    around: Around<'_>,
+    is_probed: bool,
+) -> Result<(Blocks, Option<Vec<(Range<u64>, Owner)>>)> {
+    let state = around.shared.lock();
+    let contents = state.pipeline.contents(space);
+    let mapped = around.events.mmap.then(|| {
+        let ranges = contents.iter().flat_map(Contents::ranges);
+        ranges.collect()
+    });
+    let blocks = match contents {
+        None => Blocks::Seen,
+        Some(contents) if contents.block_count() > MAX_BLOCKS => bail!(
+            "it has {} blocks, more than are joined with pages",
+            format_count(contents.block_count() as u64)
+        ),
+        Some(contents) => join_blocks(contents, held, resident),
+    };
+    if !held.is_whole() {
+        bail!("its blocks are too large to be joined with pages");
+    }
+    Ok((if is_probed { blocks } else { Blocks::Unseen }, mapped))
+}
+
+fn join_blocks(contents: Contents<'_>, held: &mut HeldPages, resident: &ResidentPages) -> Blocks {
+    if !contents.is_sampled() {
+        for (address, size, _) in contents.blocks() {
+            held.add(address, size);
+        }
+        return Blocks::Seen;
+    }
+    let mut sum = 0.0;
+    for (address, size, stands_for) in contents.blocks() {
+        held.add(address, size);
+        let resident = resident.resident_bytes(address..address.saturating_add(size));
+        sum += stands_for * resident as f64 / size.max(1) as f64;
+    }
+    Blocks::Sampled(sum)
+}
+
+fn unexplained_bytes(process: &ReconciledProcess) -> u64 {
+    let mut parts = process.parts.iter();
+    let rest = parts.find(|one| one.part == PartKind::Unexplained);
+    rest.and_then(|one| one.bytes).unwrap_or(0)
+}
+
+/// Pages of a process in private memory that is of no file.
+fn private_pages(pid: Pid) -> Result<ResidentPages> {
+    let process = Proc::new(i32::try_from(pid.0)?)?;
+    let maps = std::io::BufReader::with_capacity(64 << 10, process.open_relative("maps")?);
+    let Regions { kept, .. } = parse_smaps(maps)?;
+    let private = kept
+        .iter()
+        .filter(|region| !region.has_inode && !region.is_shared() && region.is_writable());
+    let ranges = private.map(|region| region.start..region.end);
+    Ok(Pagemap::open(pid)?.resident(ranges)?)
+}
+
+/// Those that live, one for each address space.
+fn living(shared: &Shared) -> Vec<Target> {
+    let state = shared.lock();
+    let mut spaces = HashSet::new();
+    let living = state.processes.living();
+    let targets = living.filter_map(|process: &Followed| {
+        let space = process.space().filter(|space| spaces.insert(*space))?;
+        Some(Target {
+            pid: process.facts.pid,
+            start_ticks: process.facts.start_ticks,
+            comm: process.facts.comm.clone(),
+            space,
+        })
+    });
+    targets.collect()
+}
+
+fn largest_first(targets: Vec<Target>) -> Vec<Target> {
+    let mut weighed: Vec<_> = targets
+        .into_iter()
+        .filter_map(|target| Some((resident_bytes(target.pid)?, target)))
+        .collect();
+    weighed.sort_by_key(|(bytes, target)| (std::cmp::Reverse(*bytes), target.pid));
+    weighed.into_iter().map(|(_, target)| target).collect()
+}
+
+/// Now, as the starts of processes are counted.
+fn ticks_since_boot() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    let now = now.map_or(Duration::ZERO, Duration::from);
+    (now.as_secs_f64() * procfs::ticks_per_second() as f64) as u64
+}
