@@ -133,13 +133,16 @@ impl Tally {
     }
 }
 
-/// Whether blocks may lie in a region, so that it is looked at page by page.
+/// Whether a region is looked at page by page: blocks may lie in it, or its name does not say whose it is.
 pub(crate) fn is_looked_up(region: &Region, class: Class) -> bool {
-    let is_files = class.kind == MappingKind::File && region.is_shared();
-    region.amounts.rss_bytes > 0
-        && region.is_writable()
-        && !is_files
-        && class.kind != MappingKind::Kernel
+    use MappingKind::{Anonymous, Arena, File, Jit, Kernel, Reserved};
+    let may_be_looked_up = match class.kind {
+        Kernel => false,
+        File => region.is_writable() && !region.is_shared(),
+        Anonymous | Arena | Jit | Reserved => true,
+        _ => region.is_writable(),
+    };
+    region.amounts.rss_bytes > 0 && may_be_looked_up
 }
 
 /// Whose the memory of a region is, where nothing else tells.

@@ -10,7 +10,7 @@ const MAX_NAMES: usize = 64;
 /// Of a name in a sentence so many characters.
 const MAX_NAME_CHARS: usize = 60;
 /// Where Go's heap begins on 64 bits, as its runtime asks for it.
-const GO_HEAP: u64 = 0xc0_0000_0000;
+pub(crate) const GO_HEAP: u64 = 0xc0_0000_0000;
 /// Whether `--events faults` is to be had.
 const FOLLOWS_FAULTS: bool = false;
 

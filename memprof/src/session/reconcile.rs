@@ -5,6 +5,7 @@
 //! to a small share of the time.
 
 use std::collections::{HashMap, HashSet};
+use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,10 +27,10 @@ use crate::{
         held::{HeldPages, MAX_BLOCKS},
         sum::{parts, together, unexplained_share},
         tally::{Before, Blocks, Memory, is_looked_up, tally},
-        unexplained::{Circumstances, reasons},
+        unexplained::{Circumstances, GO_HEAP, reasons},
     },
     report::{PartKind, ReconciledProcess, Reconciliation},
-    snapshot::{Regions, classify, parse_smaps, read_smaps, stack_pointers},
+    snapshot::{Class, MappingKind, Regions, classify, parse_smaps, read_smaps, stack_pointers},
     target::{pagemap::Pagemap, process::resident_bytes, resident_pages::ResidentPages},
     units::format_count,
 };
@@ -40,6 +41,10 @@ const FIRST_LOOK: Duration = Duration::from_millis(250);
 const LOOKING_SHARE: u32 = 400;
 /// Processes that are looked at, those with most resident memory.
 const MAX_PROCESSES: usize = 16;
+/// Of processes with so much in memory or more smaps is not read, if there is another way.
+const LARGE: u64 = 256 << 20;
+/// How far the kernel's counter may be behind.
+const COUNTER_LAG_BYTES: u64 = 32 << 20;
 /// How long it may take to note what the targets have in memory when they are attached to.
 const NOTING_TIME: Duration = Duration::from_secs(1);
 /// What these notes may take.
@@ -73,6 +78,9 @@ struct Target {
 
 /// Pages that a process had in memory when it was attached to; `None` if they were not noted.
 type Noted = Option<Arc<ResidentPages>>;
+
+/// Who mapped which range, by address.
+type Ranges = Vec<(Range<u64>, Owner)>;
 
 /// Looks at the targets' memory, and remembers the last look.
 pub struct Reconciler {
@@ -212,21 +220,14 @@ impl Reconciler {
         if program.starttime != target.start_ticks {
             bail!("process {} has ended", pid.0);
         }
-        let mut notes = Vec::new();
-        let regions = read_smaps(&process, &mut notes);
-        let regions = regions.ok_or_else(|| anyhow!(notes.pop().unwrap_or_default()))?;
+        let Mapped {
+            regions,
+            classes,
+            resident,
+        } = Mapped::read(pid, &process, LARGE)?;
         if regions.total.rss_bytes == 0 {
             bail!("process {} shows nothing in memory", pid.0);
         }
-        let mut pointers = stack_pointers(&process, &mut notes).unwrap_or_default();
-        pointers.sort_unstable();
-        let classes = classify(&regions.kept, &pointers);
-        let kept = regions.kept.iter().zip(&classes);
-        let looked_up = kept.filter(|(region, class)| is_looked_up(region, **class));
-        let ranges = looked_up.map(|(region, _)| region.start..region.end);
-        let resident = Pagemap::open(pid)
-            .and_then(|mut pagemap| pagemap.resident(ranges))
-            .map_err(|error| anyhow!("/proc/{}/pagemap: {error}", pid.0))?;
         let rss_counter_bytes = resident_bytes(pid);
         if process.stat()?.startstack != program.startstack {
             bail!("process {} began to run another program", pid.0);
@@ -291,7 +292,7 @@ fn join(
     resident: &ResidentPages,
     around: Around<'_>,
     is_probed: bool,
-) -> Result<(Blocks, Option<Vec<(Range<u64>, Owner)>>)> {
+) -> Result<(Blocks, Option<Ranges>)> {
     let state = around.shared.lock();
     let contents = state.pipeline.contents(space);
     let mapped = around.events.mmap.then(|| {
@@ -334,14 +335,91 @@ fn unexplained_bytes(process: &ReconciledProcess) -> u64 {
     rest.and_then(|one| one.bytes).unwrap_or(0)
 }
 
+/// What a process has mapped, what that is for, and which pages of it are in memory.
+struct Mapped {
+    regions: Regions,
+    classes: Vec<Class>,
+    resident: ResidentPages,
+}
+
+impl Mapped {
+    /// Reads it, of one with `large` bytes in memory or more without smaps.
+    fn read(pid: Pid, process: &Proc, large: u64) -> Result<Self> {
+        let mut notes = Vec::new();
+        let mut pointers = stack_pointers(process, &mut notes).unwrap_or_default();
+        pointers.sort_unstable();
+        let mut pagemap =
+            Pagemap::open(pid).map_err(|error| anyhow!("/proc/{}/pagemap: {error}", pid.0))?;
+        if resident_bytes(pid).is_some_and(|bytes| bytes >= large)
+            && let Some(found) = Self::by_pages(pid, process, &pointers, &mut pagemap)?
+        {
+            return Ok(found);
+        }
+        let regions = read_smaps(process, &mut notes);
+        let regions = regions.ok_or_else(|| anyhow!(notes.pop().unwrap_or_default()))?;
+        let classes = classify(&regions.kept, &pointers);
+        let kept = regions.kept.iter().zip(&classes);
+        let looked_up = kept.filter(|(region, class)| is_looked_up(region, **class));
+        let resident = pagemap.resident(looked_up.map(|(region, _)| region.start..region.end))?;
+        Ok(Self {
+            regions,
+            classes,
+            resident,
+        })
+    }
+
+    /// Without smaps, for which the kernel looks at every page and holds the lock meanwhile: 150 ms a
+    /// GiB, against 4. `None` if this kernel can't tell pages so, or counts others than these.
+    fn by_pages(
+        pid: Pid,
+        process: &Proc,
+        pointers: &[u64],
+        pagemap: &mut Pagemap,
+    ) -> Result<Option<Self>> {
+        let mut regions = parse_smaps(maps(process)?)?;
+        for region in &mut regions.kept {
+            // Here glibc's arenas are told from Go's heap, which has their shape, by where that lies.
+            region.is_noreserve = region.start >> 32 != GO_HEAP >> 32;
+        }
+        let classes = classify(&regions.kept, pointers);
+        let kept = regions.kept.iter().zip(&classes);
+        let of_process = kept.filter(|(_, class)| class.kind != MappingKind::Kernel);
+        let resident = pagemap.resident(of_process.map(|(region, _)| region.start..region.end))?;
+        for region in &mut regions.kept {
+            let bytes = resident.resident_bytes(region.start..region.end);
+            region.amounts.rss_bytes = bytes;
+            regions.total.rss_bytes += bytes;
+        }
+        // Pages of devices and huge pages of a pool are none of its own.
+        let counted = resident_bytes(pid).unwrap_or(0);
+        let is_right =
+            regions.total.rss_bytes.abs_diff(counted) <= counted / 20 + COUNTER_LAG_BYTES;
+        let is_whole = resident.end().is_none() && regions.beyond_count == 0;
+        Ok(
+            (pagemap.can_scan() && is_right && is_whole).then_some(Self {
+                regions,
+                classes,
+                resident,
+            }),
+        )
+    }
+}
+
+fn maps(process: &Proc) -> Result<impl BufRead> {
+    Ok(BufReader::with_capacity(
+        64 << 10,
+        process.open_relative("maps")?,
+    ))
+}
+
 /// Pages of a process in private memory that is of no file.
 fn private_pages(pid: Pid) -> Result<ResidentPages> {
     let process = Proc::new(i32::try_from(pid.0)?)?;
-    let maps = std::io::BufReader::with_capacity(64 << 10, process.open_relative("maps")?);
-    let Regions { kept, .. } = parse_smaps(maps)?;
-    let private = kept
-        .iter()
-        .filter(|region| !region.has_inode && !region.is_shared() && region.is_writable());
+    let Regions { kept, .. } = parse_smaps(maps(&process)?)?;
+    // What nobody may touch is large and has no memory.
+    let private = kept.iter().filter(|region| {
+        !region.has_inode && !region.is_shared() && region.permissions[..2] != *b"--"
+    });
     let ranges = private.map(|region| region.start..region.end);
     Ok(Pagemap::open(pid)?.resident(ranges)?)
 }
@@ -377,4 +455,38 @@ fn ticks_since_boot() -> u64 {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
     let now = now.map_or(Duration::ZERO, Duration::from);
     (now.as_secs_f64() * procfs::ticks_per_second() as f64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn this_process(large: u64) -> Mapped {
+        let pid = Pid(std::process::id());
+        Mapped::read(pid, &Proc::myself().unwrap(), large).unwrap()
+    }
+
+    #[test]
+    fn pages_alone_tell_the_same_as_smaps() {
+        // Large enough that what other tests do meanwhile does not matter.
+        let own = vec![1_u8; 64 << 20];
+        let (by_smaps, by_pages) = (this_process(u64::MAX), this_process(0));
+        let bytes = |mapped: &Mapped| mapped.regions.total.rss_bytes;
+        let (one, other) = (bytes(&by_smaps), bytes(&by_pages));
+        assert!(
+            one.abs_diff(other) < one / 4,
+            "{one} by smaps, {other} by pages"
+        );
+        let start = std::hint::black_box(&own).as_ptr() as u64;
+        for mapped in [&by_smaps, &by_pages] {
+            let range = start..start + own.len() as u64;
+            assert_eq!(mapped.resident.resident_bytes(range), own.len() as u64);
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_has_no_private_pages() {
+        assert!(private_pages(Pid(u32::MAX)).is_err());
+        assert!(private_pages(Pid(std::process::id())).unwrap().bytes() > 0);
+    }
 }

@@ -5,7 +5,7 @@
 //! every page that was read and never written. Older ones give a word for each page, in which they do
 //! not tell that one.
 //!
-//! The kernel holds the lock of the target's address space for reading meanwhile, for 2 MiB at a time.
+//! The kernel holds the lock of the target's address space for reading meanwhile, for a GiB at a time.
 
 use std::fs::File;
 use std::io;
@@ -19,6 +19,9 @@ use crate::identity::Pid;
 /// Words that are read of an older kernel for one set: what is behind the 64 GiB of addresses that they
 /// stand for is unknown.
 pub const MAX_WORDS: u64 = 1 << 24;
+/// Bytes of addresses that are looked at in one go, some milliseconds at the most: what takes the lock of the
+/// address space for writing waits as long.
+const SCAN_BYTES: u64 = 1 << 30;
 /// Runs that are taken at a time.
 const RUNS: usize = 1024;
 /// Words that are read at a time.
@@ -119,6 +122,11 @@ impl Pagemap {
         Ok(pages)
     }
 
+    /// Whether the kernel tells pages by runs; known once they were asked for.
+    pub fn can_scan(&self) -> bool {
+        self.can_scan
+    }
+
     /// Adds the pages of a range, run by run; whether there was room.
     fn scan(&self, range: Range<u64>, pages: &mut ResidentPages) -> io::Result<bool> {
         let mut runs = [Run::default(); RUNS];
@@ -127,7 +135,7 @@ impl Pagemap {
             let mut scan = Scan {
                 size: size_of::<Scan>() as u64,
                 start: at,
-                end: range.end,
+                end: range.end.min(at.saturating_add(SCAN_BYTES)),
                 vec: runs.as_mut_ptr() as u64,
                 vec_len: RUNS as u64,
                 category_inverted: IS_ZEROS,

@@ -24,6 +24,7 @@ mod other_files;
 mod overhead;
 mod processes;
 mod real_programs;
+mod reconciliation;
 mod restraint;
 mod scale;
 mod scopes;

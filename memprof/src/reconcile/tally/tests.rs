@@ -1,5 +1,8 @@
 //! A process's pages, drawn up by hand, and what each counts as.
 
+// A process with one range in memory.
+#![allow(clippy::single_range_in_vec_init)]
+
 use super::*;
 use crate::snapshot::{classify, parse_smaps};
 
