@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use crate::target::resident_pages::{CHUNK_BYTES, PAGE_BYTES, PAGES_PER_CHUNK, ResidentPages};
 
-/// Blocks of one process that are joined with its pages: half a second.
+/// Blocks of one process that are joined with its pages: a second.
 pub(crate) const MAX_BLOCKS: usize = 1 << 24;
 /// Marks for all blocks of one process: half a TiB of blocks, which real ones don't come to.
 const MAX_MARKS: u64 = 1 << 27;

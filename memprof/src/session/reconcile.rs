@@ -42,7 +42,7 @@ const LOOKING_SHARE: u32 = 400;
 /// Processes that are looked at, those with most resident memory.
 const MAX_PROCESSES: usize = 16;
 /// Of processes with so much in memory or more smaps is not read, if there is another way.
-const LARGE: u64 = 256 << 20;
+const LARGE: u64 = 1 << 30;
 /// How far the kernel's counter may be behind.
 const COUNTER_LAG_BYTES: u64 = 32 << 20;
 /// How long it may take to note what the targets have in memory when they are attached to.
@@ -368,8 +368,8 @@ impl Mapped {
         })
     }
 
-    /// Without smaps, for which the kernel looks at every page and holds the lock meanwhile: 150 ms a
-    /// GiB, against 4. `None` if this kernel can't tell pages so, or counts others than these.
+    /// Without smaps, for which the kernel looks at the record of every page and holds the lock meanwhile:
+    /// some 20 ms a GiB. `None` if this kernel can't tell pages so, or counts others than these.
     fn by_pages(
         pid: Pid,
         process: &Proc,

@@ -372,3 +372,69 @@ fn runtimes_with_memory_of_their_own_are_named() {
         assert!(unexplained(&followed) < unexplained(&report) / 2.0);
     }
 }
+
+/// Has the program `holder` do something.
+fn have(holder: &mut Process, line: &str, times: usize) {
+    holder.tell(line);
+    wait_until(line, PATIENCE, || {
+        holder.stdout().matches("done").count() == times
+    });
+}
+
+fn process_part(report: &Report, is_wanted: impl Fn(u64) -> bool, name: &str) -> u64 {
+    let processes = report.at("/reconciliation/processes").as_array();
+    let mut processes = processes.expect("processes").iter();
+    let process = processes.find(|one| one["pid"].as_u64().is_some_and(&is_wanted));
+    let parts = process.and_then(|one| one["parts"].as_array());
+    let part = parts.and_then(|parts| parts.iter().find(|part| part["part"] == name));
+    part.and_then(|part| part["bytes"].as_u64())
+        .unwrap_or_else(|| panic!("{name}: {:#}", report.at("/reconciliation")))
+}
+
+#[test]
+fn a_child_holds_what_its_parent_held_and_each_is_looked_at() {
+    let Some(stage) = Stage::with_bpf("reconciled_child") else {
+        return;
+    };
+    let words = [program("holder")];
+    let mut trace = Trace::launch_with(&stage, &[], &words, |command| {
+        command.stdin(Stdio::piped());
+    });
+    let pid = u64::from(trace.process.wait_ready());
+    have(&mut trace.process, "hold 20000", 1);
+    have(&mut trace.process, "fork", 2);
+    let report = end(&mut trace);
+    let held = |is_wanted: &dyn Fn(u64) -> bool| process_part(&report, is_wanted, "held");
+    let (parents, childs) = (held(&|one| one == pid), held(&|one| one != pid));
+    assert!((20_000_000..20_100_000).contains(&parents), "{parents}");
+    assert_eq!(
+        childs,
+        parents + 3 * 500,
+        "its own blocks beside the copies"
+    );
+    assert_eq!(bytes(&report, "held"), parents + childs);
+    assert_eq!(report.number("/reconciliation/processes_left_out"), 0);
+    assert!(unexplained(&report) <= LITTLE);
+}
+
+#[test]
+fn a_child_has_what_its_parent_had_before_attaching() {
+    let Some(stage) = Stage::with_bpf("reconciled_inherited") else {
+        return;
+    };
+    let mut command = Command::new(program("holder"));
+    command.stdin(Stdio::piped());
+    let mut holder = Process::start(&stage, "holder", &mut command);
+    let pid = holder.wait_ready();
+    have(&mut holder, "hold 20000", 1);
+    let mut trace = Trace::attach(&stage, &[pid], &["--children"]);
+    wait_attached(&mut trace, pid);
+    have(&mut holder, "fork", 2);
+    let report = end(&mut trace);
+    for is_parent in [true, false] {
+        let is_wanted = |one| (one == u64::from(pid)) == is_parent;
+        let before = process_part(&report, is_wanted, "before_attaching");
+        assert!((19_000_000..22_000_000).contains(&before), "{before}");
+    }
+    assert!(unexplained(&report) <= LITTLE);
+}
