@@ -7,7 +7,6 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader};
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
@@ -74,10 +73,12 @@ struct Target {
     start_ticks: u64,
     comm: Option<String>,
     space: SpaceId,
+    origin: Option<SpaceId>,
+    has_run_another: bool,
 }
 
 /// Pages that a process had in memory when it was attached to; `None` if they were not noted.
-type Noted = Option<Arc<ResidentPages>>;
+type Noted = Option<ResidentPages>;
 
 /// Who mapped which range, by address.
 type Ranges = Vec<(Range<u64>, Owner)>;
@@ -90,7 +91,7 @@ pub struct Reconciler {
     begun_ticks: u64,
     launches: bool,
     longest: Duration,
-    noted: HashMap<(Pid, SpaceId), Noted>,
+    noted: HashMap<SpaceId, Noted>,
     next: Instant,
     last: Option<Reconciliation>,
     why_not: Option<String>,
@@ -131,29 +132,7 @@ impl Reconciler {
             let pages = has_time.then(|| private_pages(target.pid).ok()).flatten();
             let pages = pages.filter(|pages| pages.memory_bytes() <= room);
             room -= pages.as_ref().map_or(0, ResidentPages::memory_bytes);
-            let noted = pages.map(Arc::new);
-            self.noted.insert((target.pid, target.space), noted);
-        }
-    }
-
-    /// A child has in memory what its parent has.
-    pub fn inherit(&mut self, shared: &Shared, parent: Pid, child: Pid) {
-        if self.noted.is_empty() {
-            return;
-        }
-        let state = shared.lock();
-        let space = |pid| {
-            let mut living = state.processes.living();
-            living.find(|one| one.facts.pid == pid)?.space()
-        };
-        if let (Some(old), Some(new)) = (space(parent), space(child))
-            && let Some(noted) = self.noted.get(&(parent, old))
-        {
-            let noted = noted.clone();
-            // Those that have ended since make room.
-            let lives: HashSet<Pid> = state.processes.living().map(|one| one.facts.pid).collect();
-            self.noted.retain(|(pid, _), _| lives.contains(pid));
-            self.noted.insert((child, new), noted);
+            self.noted.insert(target.space, pages);
         }
     }
 
@@ -272,14 +251,14 @@ impl Reconciler {
         Ok((reconciled, reasons(&tally.rest, &circumstances)))
     }
 
-    /// What a process had in memory before it was followed.
+    /// What a process had in memory before it was followed; of a fork, what it was a copy of had then.
     fn before(&self, target: &Target) -> Before<'_> {
-        match self.noted.get(&(target.pid, target.space)) {
+        let origin = target.origin.unwrap_or(target.space);
+        match self.noted.get(&origin) {
             Some(Some(pages)) => Before::Pages(pages),
             Some(None) => Before::Unknown,
-            // It has begun to run another program since.
-            None if self.noted.keys().any(|(pid, _)| *pid == target.pid) => Before::Nothing,
-            None if self.launches || target.start_ticks >= self.begun_ticks => Before::Nothing,
+            None if self.launches || target.has_run_another => Before::Nothing,
+            None if target.start_ticks >= self.begun_ticks => Before::Nothing,
             None => Before::Unknown,
         }
     }
@@ -436,6 +415,8 @@ fn living(shared: &Shared) -> Vec<Target> {
             start_ticks: process.facts.start_ticks,
             comm: process.facts.comm.clone(),
             space,
+            origin: process.origin(),
+            has_run_another: process.has_run_another(),
         })
     });
     targets.collect()

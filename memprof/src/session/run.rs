@@ -222,10 +222,7 @@ impl Run {
                         let found = self.tracer.take_territory();
                         self.shared.lock().learn(found);
                     }
-                    Notice::Forked { parent, child } => {
-                        self.tracer.inherit(parent, child);
-                        self.reconciler.inherit(&self.shared, parent, child);
-                    }
+                    Notice::Forked { parent, child } => self.tracer.inherit(parent, child),
                     // Others will come.
                     Notice::AllEnded if self.config.target.is_wide() => {}
                     Notice::AllEnded => match self.launch_again() {
