@@ -19,6 +19,7 @@ pub mod report;
 pub mod diff;
 pub mod check;
 pub mod snapshot;
+pub(crate) mod reconcile;
 pub mod export;
 pub mod saved;
 pub mod control;

@@ -11,10 +11,12 @@
 //! - `pipeline/resizes.rs`: the old blocks of `realloc`s that may still fail
 //! - `pipeline/snapshot.rs`: what a report is made of
 //! - `pipeline/windows.rs`: what was left between marks
+//! - `pipeline/contents.rs`: what an address space holds, by address
 //! - `pipeline/judged.rs`: what is said of growth, by site and of the whole
 
 mod blocks;
 mod books;
+mod contents;
 mod judged;
 mod mapped;
 mod parallel;
@@ -37,6 +39,7 @@ use crate::live::Division;
 use crate::stacks::sites::MAX_SITES;
 use crate::stacks::table::MAX_STACKS;
 use crate::stacks::{SiteTotals, StackTable};
+pub use contents::Contents;
 pub use judged::{Judged, Subject};
 pub use mapped::{MAX_MAPPED_PIECES, MappedTotals};
 use mapped::{Mapped, Range};

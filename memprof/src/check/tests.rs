@@ -106,6 +106,8 @@ fn report(paths: &[TopAllocator]) -> Report {
         marks: Vec::new(),
         windows: Vec::new(),
         cycles: None,
+        reconciliation: None,
+        reconciliation_unknown: None,
         timeline: Vec::new(),
         quality: Quality {
             complete: true,

@@ -7,6 +7,7 @@
 //! that what was added last goes first.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use hashbrown::HashMap;
 
@@ -168,6 +169,14 @@ impl Mappings {
     pub fn iter(&self) -> impl Iterator<Item = (Owner, u64)> {
         let all = self.mappings.values();
         all.map(|mapping| (mapping.owner, mapping.bytes))
+    }
+
+    /// Every piece of a mapping, by address, with whose it is.
+    pub fn ranges(&self) -> impl Iterator<Item = (Range<u64>, Owner)> {
+        self.pieces.iter().filter_map(|(&start, piece)| {
+            let mapping = self.mappings.get(&piece.mapping)?;
+            Some((start..piece.end, mapping.owner))
+        })
     }
 
     /// The number of pieces.

@@ -17,6 +17,7 @@ mod leak;
 mod model;
 mod processes;
 mod quality;
+mod reconciliation;
 mod summary;
 mod target;
 mod timeline;
@@ -35,6 +36,7 @@ pub use quality::{
     Coverage, GovernorAction, GovernorStep, Lost, Overhead, Quality, Sampling, SamplingMode,
     StackWays,
 };
+pub use reconciliation::{Part, PartKind, PartKnownBy, ReconciledProcess, Reconciliation};
 pub use summary::Summary;
 pub use target::{Process, Target, TargetKind};
 pub use timeline::{Mark, TimelinePoint, Window};

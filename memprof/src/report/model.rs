@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Check, Cycles, Group, GroupBy, LeakDetection, Mark, ProcessTotals, Quality, Summary, Target,
-    TimelinePoint, TopAllocator, TopToucher, Window,
+    Check, Cycles, Group, GroupBy, LeakDetection, Mark, ProcessTotals, Quality, Reconciliation,
+    Summary, Target, TimelinePoint, TopAllocator, TopToucher, Window,
 };
 
 /// A run's report; its JSON is `memprof/report/v1`.
@@ -50,6 +50,12 @@ pub struct Report {
     pub cycles: Option<Cycles>,
     /// The course of the totals.
     pub timeline: Vec<TimelinePoint>,
+    /// Resident memory, taken apart; `None` if it could not be looked at.
+    #[serde(default)]
+    pub reconciliation: Option<Reconciliation>,
+    /// Why that could not be looked at.
+    #[serde(default)]
+    pub reconciliation_unknown: Option<String>,
     /// How far all this can be trusted.
     pub quality: Quality,
     /// What `memprof check` decided; not there in other reports.

@@ -17,6 +17,7 @@ mod marks;
 mod notes;
 pub mod output;
 mod paths;
+mod reconcile;
 mod restraint;
 mod roster;
 mod run;

@@ -27,9 +27,29 @@ pub struct Followed {
     pub number: u64,
     /// Where it lives, or lived: the last comes last.
     spaces: VecDeque<SpaceId>,
+    /// Of a fork: the space of the first ancestor whose memory it has a copy of.
+    origin: Option<SpaceId>,
+    /// It has run another program before this one.
+    has_run_another: bool,
 }
 
 impl Followed {
+    /// The address space that it lives in, or lived in last.
+    pub fn space(&self) -> Option<SpaceId> {
+        self.spaces.back().copied()
+    }
+
+    /// The space whose memory it began with, if it began as a copy of another process and still runs that
+    /// program: the parent's, or what that began with.
+    pub fn origin(&self) -> Option<SpaceId> {
+        self.origin
+    }
+
+    /// Whether it began to run its program while it was followed.
+    pub fn has_run_another(&self) -> bool {
+        self.has_run_another
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         self.ended_at.is_some()
@@ -85,6 +105,8 @@ impl Roster {
             ended_at: None,
             number,
             spaces: VecDeque::from([space]),
+            origin: None,
+            has_run_another: false,
         };
         self.met.insert(number, process);
     }
@@ -99,7 +121,11 @@ impl Roster {
         space: SpaceId,
         at: Nanoseconds,
     ) {
-        let parent = self.of_space(parent_space).filter(|_| child.comm.is_none());
+        let parent = self.of_space(parent_space);
+        let origin = parent.and_then(Followed::origin).unwrap_or(parent_space);
+        let parents_program_began = parent.is_some_and(Followed::has_run_another);
+        let pid = child.pid;
+        let parent = parent.filter(|_| child.comm.is_none());
         let (facts, cgroup) = match parent {
             Some(parent) => {
                 let facts = ProcessFacts {
@@ -112,6 +138,12 @@ impl Roster {
             None => (child, cgroup),
         };
         self.add(facts, cgroup, space, at);
+        if let Some(number) = self.living.get(&pid)
+            && let Some(process) = self.met.get_mut(number)
+        {
+            process.origin = Some(origin);
+            process.has_run_another = parents_program_began;
+        }
     }
 
     /// A process runs another program, in another space.
@@ -126,6 +158,8 @@ impl Roster {
             process.facts = facts;
             process.cgroup = cgroup;
         }
+        process.origin = None;
+        process.has_run_another = true;
         self.by_space.insert(space, *number);
         process.spaces.push_back(space);
         if process.spaces.len() > MAX_SPACES
@@ -198,6 +232,24 @@ mod tests {
 
     fn name(roster: &Roster, space: u32) -> Option<&str> {
         roster.of_space(SpaceId(space))?.facts.comm.as_deref()
+    }
+
+    #[test]
+    fn a_fork_began_with_its_first_ancestors_memory_until_it_runs_another_program() {
+        let mut roster = Roster::default();
+        let origin = |roster: &Roster, space| {
+            let process = roster.of_space(SpaceId(space)).unwrap();
+            (process.origin(), process.has_run_another())
+        };
+        roster.add(facts(7, "first"), None, SpaceId(1), 10);
+        assert_eq!(origin(&roster, 1), (None, false));
+        roster.add_child(SpaceId(1), facts(8, "child"), None, SpaceId(2), 20);
+        roster.add_child(SpaceId(2), facts(9, "grandchild"), None, SpaceId(3), 30);
+        assert_eq!(origin(&roster, 3), (Some(SpaceId(1)), false));
+        roster.replace(facts(9, "another"), None, SpaceId(4));
+        assert_eq!(origin(&roster, 4), (None, true));
+        roster.add_child(SpaceId(4), facts(10, "its child"), None, SpaceId(5), 40);
+        assert_eq!(origin(&roster, 5), (Some(SpaceId(4)), true));
     }
 
     #[test]

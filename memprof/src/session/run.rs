@@ -26,6 +26,7 @@ use super::{
     cycles::{Cycles, PEACE},
     is_closed_pipe,
     output::Output,
+    reconcile::Reconciler,
     restraint::Restraint,
     signals::Told,
     targets::{Targets, Tracer},
@@ -98,6 +99,7 @@ pub(super) struct Run {
     released_at: Instant,
     gate: Option<Gate>,
     alerts: Option<Alerts>,
+    reconciler: Reconciler,
 }
 
 impl Run {
@@ -110,6 +112,12 @@ impl Run {
         start: Nanoseconds,
     ) -> Self {
         let mut run = Self {
+            reconciler: Reconciler::begin(
+                &config.target,
+                &collector.shared(),
+                start,
+                config.interval,
+            ),
             exporter: config.format.exporter(output.style()),
             alerts: config.on_leak.clone().map(Alerts::new),
             skips: Skips::new(config.skip.iter().map(String::as_str))

@@ -16,7 +16,7 @@ const MIN_STACK_BYTES: u64 = 16 << 10;
 
 /// What a mapping is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Class {
+pub(crate) struct Class {
     pub kind: MappingKind,
     pub known_by: KnownBy,
 }
@@ -27,7 +27,7 @@ const fn class(kind: MappingKind, known_by: KnownBy) -> Class {
 
 /// What each of the regions is for, in their order, which is by address. `stack_pointers`: those of the
 /// threads, sorted.
-pub(super) fn classify(regions: &[Region], stack_pointers: &[u64]) -> Vec<Class> {
+pub(crate) fn classify(regions: &[Region], stack_pointers: &[u64]) -> Vec<Class> {
     let mut classes: Vec<Class> = regions.iter().map(by_itself).collect();
     for at in 0..regions.len() {
         if classes[at] == ANONYMOUS && regions[at].is_writable() {
@@ -44,11 +44,11 @@ impl Region {
         self.permissions[2] == b'x'
     }
 
-    fn is_writable(&self) -> bool {
+    pub(crate) fn is_writable(&self) -> bool {
         self.permissions[1] == b'w'
     }
 
-    fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         self.permissions[3] == b's'
     }
 

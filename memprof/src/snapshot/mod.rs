@@ -19,6 +19,7 @@ mod smaps;
 pub use change::{
     Change, Figure, FigureChange, GroupChange, SnapshotDiff, SnapshotDiffSchema, SnapshotSide,
 };
+pub(crate) use classify::{Class, classify};
 pub use compare::compare;
 pub use model::{
     Amounts, CgroupMemory, Group, KnownBy, Mapping, MappingKind, Mappings, Memory, MemorySource,
@@ -26,3 +27,5 @@ pub use model::{
     Threads,
 };
 pub use read::{Look, read};
+pub(crate) use read::{read_smaps, threads::stack_pointers};
+pub(crate) use smaps::{Region, Regions, parse as parse_smaps};

@@ -7,7 +7,7 @@
 
 mod around;
 mod files;
-mod threads;
+pub(super) mod threads;
 
 use std::io::{self, BufReader, Read as _};
 use std::path::PathBuf;
@@ -96,7 +96,7 @@ pub fn read(look: &Look, host: Host) -> Result<Snapshot> {
 }
 
 /// Its mappings; `None`, and a note of why, if they can't be read.
-fn read_smaps(process: &Process, notes: &mut Vec<String>) -> Option<Regions> {
+pub(crate) fn read_smaps(process: &Process, notes: &mut Vec<String>) -> Option<Regions> {
     let why = match process.open_relative("smaps") {
         Ok(file) => match parse(BufReader::with_capacity(SMAPS_BUFFER_BYTES, file)) {
             Ok(regions) => return Some(regions),

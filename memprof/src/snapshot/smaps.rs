@@ -17,7 +17,7 @@ const MAX_LINE_BYTES: usize = 8192;
 
 /// One mapping as smaps describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Region {
+pub(crate) struct Region {
     /// Its first address.
     pub start: u64,
     /// The address after its last.
@@ -38,7 +38,7 @@ pub(super) struct Region {
 
 /// All mappings of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Regions {
+pub(crate) struct Regions {
     /// One by one, by address.
     pub kept: Vec<Region>,
     /// How many were only counted.
@@ -53,7 +53,7 @@ pub(super) struct Regions {
 
 /// Further sums over all mappings, bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sums {
+pub(crate) struct Sums {
     pub shared: u64,
     pub swap_pss: u64,
     pub hugetlb: u64,
@@ -72,7 +72,7 @@ struct Bounds {
 ///
 /// # Errors
 /// Those of `text`.
-pub(super) fn parse(text: impl BufRead) -> io::Result<Regions> {
+pub(crate) fn parse(text: impl BufRead) -> io::Result<Regions> {
     let bounds = Bounds {
         mappings: MAX_MAPPINGS,
         name_bytes: MAX_NAME_BYTES,

@@ -8,6 +8,8 @@ pub mod mmap_records;
 pub mod mmap_events;
 pub mod perf_map_file;
 pub mod modules;
+pub mod resident_pages;
+pub mod pagemap;
 pub mod process;
 pub mod cgroups;
 pub mod scope;

@@ -25,6 +25,7 @@ mod other_files;
 mod overhead;
 mod processes;
 mod real_programs;
+mod reconciliation;
 mod restraint;
 mod scale;
 mod scopes;

@@ -81,6 +81,8 @@ fn no_format_lets_hostile_names_reach_the_terminal() {
     // With cycles, windows have no section.
     let windows = Report {
         cycles: None,
+        reconciliation: None,
+        reconciliation_unknown: None,
         ..report.clone()
     };
     assert_harmless("text", &export("text", plain(100), &[], &windows));

@@ -206,6 +206,26 @@ const FIELDS: &[&str] = &[
     "timeline[].outstanding_count",
     "timeline[].touched_resident_bytes",
     "timeline[].rss_bytes",
+    "reconciliation.at_seconds",
+    "reconciliation.rss_bytes",
+    "reconciliation.rss_counter_bytes",
+    "reconciliation.parts[].part",
+    "reconciliation.parts[].bytes",
+    "reconciliation.parts[].share",
+    "reconciliation.parts[].known_by",
+    "reconciliation.unexplained_share",
+    "reconciliation.reasons[]",
+    "reconciliation.processes[].pid",
+    "reconciliation.processes[].comm",
+    "reconciliation.processes[].rss_bytes",
+    "reconciliation.processes[].rss_counter_bytes",
+    "reconciliation.processes[].parts[].part",
+    "reconciliation.processes[].parts[].bytes",
+    "reconciliation.processes[].parts[].share",
+    "reconciliation.processes[].parts[].known_by",
+    "reconciliation.processes[].unexplained_share",
+    "reconciliation.processes_left_out",
+    "reconciliation_unknown",
     "quality.complete",
     "quality.lost.alloc",
     "quality.lost.free",
@@ -285,6 +305,7 @@ fn full_report() -> Report {
     let mut report = sample::with_faults(sample::grouped());
     report.quality.coverage.reverse();
     report.cycles = sample::cycled().cycles;
+    report.reconciliation = sample::reconciled().reconciliation;
     report
 }
 
@@ -322,6 +343,7 @@ fn a_report_reads_back_as_it_was() {
         sample::cycled(),
         sample::grouped(),
         sample::faulted(),
+        sample::reconciled(),
     ] {
         let written = export("json", plain(80), &[], &report);
         let read: Report = serde_json::from_str(&written).unwrap();
@@ -365,4 +387,16 @@ fn another_schema_is_refused_by_name() {
     value["schema"] = "memprof/report/v2".into();
     let error = serde_json::from_value::<Report>(value).unwrap_err();
     assert!(error.to_string().contains("memprof/report/v2"), "{error}");
+}
+
+#[test]
+fn a_report_from_before_memory_was_taken_apart_still_reads() {
+    let mut value = serde_json::to_value(sample::report()).unwrap();
+    let fields = value.as_object_mut().unwrap();
+    fields.remove("reconciliation").unwrap();
+    fields.remove("reconciliation_unknown").unwrap();
+    assert_eq!(
+        serde_json::from_value::<Report>(value).unwrap(),
+        sample::report()
+    );
 }

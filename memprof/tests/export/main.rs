@@ -7,6 +7,7 @@ mod check;
 mod growth;
 mod hostile;
 mod json;
+mod reconciliation;
 mod sample;
 mod snapshot;
 mod snapshots;

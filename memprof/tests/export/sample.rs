@@ -206,6 +206,8 @@ pub(crate) fn report() -> Report {
         marks: Vec::new(),
         windows: Vec::new(),
         cycles: None,
+        reconciliation: None,
+        reconciliation_unknown: None,
         timeline: vec![TimelinePoint {
             at_seconds: 5.0,
             outstanding_bytes: 1_000_000,
@@ -653,4 +655,55 @@ pub(crate) fn passed() -> Report {
         criteria,
     });
     report
+}
+
+/// A run of which most memory is not explained.
+pub(crate) fn reconciled() -> Report {
+    let part = |part, bytes: Option<u64>, known_by| Part {
+        part,
+        bytes,
+        share: bytes.map(|bytes| bytes as f64 / 40_000_000.0),
+        known_by,
+    };
+    let parts = vec![
+        part(PartKind::Held, Some(6_000_000), PartKnownBy::Pages),
+        part(
+            PartKind::SlackWithSurvivors,
+            Some(500_000),
+            PartKnownBy::Pages,
+        ),
+        part(PartKind::SlackFree, Some(1_500_000), PartKnownBy::Shape),
+        part(PartKind::MappedByProgram, None, PartKnownBy::Unknown),
+        part(PartKind::BeforeAttaching, None, PartKnownBy::Unknown),
+        part(PartKind::Stacks, Some(4_096), PartKnownBy::Name),
+        part(PartKind::MappedFiles, Some(3_000_000), PartKnownBy::Name),
+        part(PartKind::Shared, Some(0), PartKnownBy::Name),
+        part(PartKind::Unexplained, Some(28_995_904), PartKnownBy::Rest),
+    ];
+    let unexplained_share = parts[8].share.unwrap_or(0.0);
+    Report {
+        reconciliation: Some(Reconciliation {
+            at_seconds: 12.0,
+            rss_bytes: 40_000_000,
+            rss_counter_bytes: Some(39_000_000),
+            parts: parts.clone(),
+            unexplained_share,
+            reasons: vec![
+                "27.6 MiB in 3 private mappings without a name, on pages without any block that was seen, \
+                 the largest with 16.0 MiB"
+                    .to_owned(),
+                "try --events malloc,mmap: it tells who maps memory past malloc".to_owned(),
+            ],
+            processes: vec![ReconciledProcess {
+                pid: 4242,
+                comm: Some("server".to_owned()),
+                rss_bytes: 40_000_000,
+                rss_counter_bytes: Some(39_000_000),
+                parts,
+                unexplained_share,
+            }],
+            processes_left_out: 2,
+        }),
+        ..report()
+    }
 }

@@ -33,6 +33,7 @@ fn no_line_is_longer_than_the_width() {
         (sample::report(), sample::earlier()),
         (wide_report(), sample::troubled()),
         (sample::troubled(), wide_report()),
+        (sample::reconciled(), sample::earlier()),
     ] {
         for width in (1..130).chain([400]) {
             for unicode in [true, false] {

@@ -13,6 +13,7 @@ mod interval;
 mod name;
 mod page;
 mod processes;
+mod reconciliation;
 mod sections;
 mod snapshot;
 mod snapshot_changes;
@@ -76,6 +77,7 @@ impl Exporter for Text {
         page.blank()?;
         summary::write(&mut page, report)?;
         page.blank()?;
+        reconciliation::write(&mut page, report)?;
         processes::write(&mut page, report)?;
         let before = self.history.basis(report.duration_seconds);
         if report.follows_allocations() {

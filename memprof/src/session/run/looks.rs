@@ -9,12 +9,15 @@ use tokio::time::Instant;
 use memprof_common::counters::Counter;
 
 use super::{
-    super::{collector::monotonic, restraint},
+    super::{collector::monotonic, reconcile::Around, restraint},
     Ended, GRACE, Run, WEIGHING_SHARE,
 };
 use crate::{
     identity::{Pid, seconds_since},
-    probes::territory::Territory,
+    probes::{
+        kernel_side::{lost_allocations, lost_ends},
+        territory::Territory,
+    },
     target::memory_limit,
 };
 
@@ -49,7 +52,24 @@ impl Run {
         self.cost.look(self.tracer.side());
         self.restrain(&living);
         self.symbols.read_perf_maps(perf_maps);
+        self.reconcile(false);
         self.note_status();
+    }
+
+    /// Looks what the targets' memory is made of, if it is time for that or the last chance.
+    pub(super) fn reconcile(&mut self, is_last: bool) {
+        // Without probes nobody knows which blocks are still there.
+        if !(is_last || self.reconciler.is_due()) || self.restraint.has_withdrawn() {
+            return;
+        }
+        let counters = self.tracer.counters();
+        let lost = |counters| lost_allocations(&counters) + lost_ends(&counters) > 0;
+        self.reconciler.look(Around {
+            tracer: &self.tracer,
+            shared: &self.shared,
+            events: self.config.events,
+            loses: counters.is_ok_and(lost),
+        });
     }
 
     /// Looks for allocators in files that stacks of mappings go through, and that nobody has looked at.

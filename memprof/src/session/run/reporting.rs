@@ -191,8 +191,14 @@ impl Run {
             by_process::read_shares(&mut by_process);
         }
         weigh_self(&mut quality.overhead);
+        if shares {
+            self.reconcile(true);
+        }
+        let (reconciliation, reconciliation_unknown) = self.reconciler.last();
         let (names, cgroups) = chosen_by(&self.config.target);
         Ok(Report {
+            reconciliation,
+            reconciliation_unknown,
             schema: Schema::V1,
             memprof: Memprof::this(),
             host: self.host.clone(),

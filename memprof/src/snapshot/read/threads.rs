@@ -7,7 +7,7 @@ const MAX_THREADS: usize = 16_384;
 
 /// Those of the threads that sleep in the kernel; of the others it does not tell. `None` if memprof may
 /// not know: it takes the right to trace the process.
-pub(super) fn stack_pointers(process: &Process, notes: &mut Vec<String>) -> Option<Vec<u64>> {
+pub(crate) fn stack_pointers(process: &Process, notes: &mut Vec<String>) -> Option<Vec<u64>> {
     let mut tasks = process.tasks().ok()?;
     let mut may_know = false;
     let mut pointers = Vec::new();
