@@ -1,5 +1,5 @@
-//! What a leak script in bpftrace costs: the probes and maps of bcc's `memleak`, in the words of a
-//! one-page script.
+//! What a script in bpftrace costs: of leaks, the probes and maps of bcc's `memleak`, in the words of one
+//! page; of page faults, memprof's tracepoints in the words of some lines.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 
 use crate::allocators::{self, Allocator};
 use crate::guard::Guarded;
+use crate::tracers::Script;
 
 /// Its program.
 pub(crate) const PROGRAM: &str = "/usr/bin/bpftrace";
@@ -34,15 +35,22 @@ pub(crate) struct Bpftrace {
 
 impl Bpftrace {
     /// Attaches to `pid`, and returns when all probes are in.
-    pub(crate) fn attach(pid: Pid, directory: &Path) -> Result<Self> {
-        let script = directory.join("leak.bt");
+    pub(crate) fn attach(script: Script, pid: Pid, directory: &Path) -> Result<Self> {
         let log = directory.join("bpftrace.log");
-        let allocators = allocators::of_process(pid, Emulated::NONE)?;
-        fs::write(&script, script_for(pid, &allocators))?;
+        let (file, text, mut command) = match script {
+            Script::Leak => {
+                let allocators = allocators::of_process(pid, Emulated::NONE)?;
+                let text = leak_script(pid, &allocators);
+                ("leak.bt", text, Command::new(PROGRAM))
+            }
+            Script::Faults => ("faults.bt", fault_script(pid), with_tracefs()),
+        };
+        let file = directory.join(file);
+        fs::write(&file, text)?;
         let output = File::create(&log)?;
         let mut process = Guarded::spawn(
-            Command::new(PROGRAM)
-                .arg(&script)
+            command
+                .arg(&file)
                 .env("BPFTRACE_MAP_KEYS_MAX", MAP_KEYS)
                 .stdin(Stdio::null())
                 .stdout(output.try_clone()?)
@@ -79,7 +87,7 @@ const GIVE_BACK: &str =
 /// The script for these allocators of `pid`: size and stack of each block by address, what is held
 /// by stack. It asks for the process itself: the `-p` of bpftrace 0.17 (Debian 12) does not hold for
 /// uprobes. Its last probe is in when all are, and printing the maps at the end is nobody's cost.
-fn script_for(pid: Pid, allocators: &[Allocator]) -> String {
+fn leak_script(pid: Pid, allocators: &[Allocator]) -> String {
     let mut script = String::new();
     for allocator in allocators {
         let library = allocator.path.display();
@@ -115,6 +123,30 @@ fn script_for(pid: Pid, allocators: &[Allocator]) -> String {
     script
 }
 
+/// The script for page faults of `pid`: faults by stack, the program's and the kernel's on its behalf,
+/// and resident memory of each kind as it changes.
+fn fault_script(pid: Pid) -> String {
+    format!(
+        "tracepoint:exceptions:page_fault_user /pid == {pid}/ {{ @touched[ustack] = count(); }}\n\
+         tracepoint:exceptions:page_fault_kernel /pid == {pid}/ {{ @touched_by_kernel[ustack] = count(); }}\n\
+         tracepoint:kmem:rss_stat /pid == {pid} && args->curr/ {{ @resident[args->member] = args->size; }}\n\
+         interval:ms:20 /!@told/ {{ @told = 1; printf(\"{ATTACHED}\\n\"); }}\n\
+         END {{ clear(@touched); clear(@touched_by_kernel); clear(@resident); clear(@told); }}\n"
+    )
+}
+
+/// bpftrace where it finds the kernel's list of tracepoints, without which it can't attach to any. memprof
+/// needs none, so it may not be mounted: here it is for bpftrace alone. A second mount does no harm.
+fn with_tracefs() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c"]).args([
+        "mount -t tracefs tracefs /sys/kernel/tracing && exec \"$@\"",
+        "sh",
+        PROGRAM,
+    ]);
+    command
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,7 +165,7 @@ mod tests {
             file: File::open("/dev/null").unwrap(),
             functions: ["malloc", "realloc", "free"].map(probed).into(),
         };
-        let script = script_for(Pid::from_raw(7), &[allocator]);
+        let script = leak_script(Pid::from_raw(7), &[allocator]);
         let lines = [
             "uprobe:/lib/libc.so.6:malloc /pid == 7/ { @asked[tid] = arg0; }",
             "uretprobe:/lib/libc.so.6:realloc /pid == 7 && @asked[tid] != 0/ {",
@@ -144,5 +176,22 @@ mod tests {
         }
         assert!(!script.contains("uretprobe:/lib/libc.so.6:free"));
         assert!(!script.contains("calloc"));
+    }
+
+    #[test]
+    fn the_script_of_faults_has_memprofs_tracepoints_for_one_process() {
+        let script = fault_script(Pid::from_raw(7));
+        for tracepoint in [
+            "exceptions:page_fault_user",
+            "exceptions:page_fault_kernel",
+            "kmem:rss_stat",
+        ] {
+            let probe = format!("tracepoint:{tracepoint} /pid == 7");
+            assert!(script.contains(&probe), "{script}");
+        }
+        assert!(
+            script.contains("printf(\"all probes are in\\n\");"),
+            "{script}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The comparison, run in rounds: every workload in turn, under every tracer in turn.
+//! A comparison, run in rounds: every workload in turn, under every tracer in turn.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -47,14 +47,44 @@ impl Comparison {
     }
 }
 
-/// Measures `workloads`, telling on standard error how far it is.
+/// Measures `workloads` under the tracers of allocations.
 pub(crate) fn run(bench: &Bench, workloads: &[&Workload], extent: Extent) -> Comparison {
+    let measured = measure_rounds(bench, workloads, &TRACERS, extent);
+    let pairs = workloads.iter().zip(&measured.cells);
+    let outcomes: Vec<Outcome> = pairs
+        .map(|(workload, cells)| outcome(workload, cells))
+        .collect();
+    let mut conditions = vec![machine(), bench.floor.describe()];
+    conditions.extend(measured.conditions);
+    Comparison {
+        conditions,
+        places: places(bench, workloads),
+        goals: goals::judge(&outcomes),
+        outcomes,
+    }
+}
+
+/// What was measured in rounds.
+pub(crate) struct Measured<const N: usize> {
+    /// Of each workload a cell for each tracer.
+    pub(crate) cells: Vec<[Cell; N]>,
+    /// How it was measured, line by line.
+    pub(crate) conditions: Vec<String>,
+}
+
+/// Measures `workloads` under `tracers`, telling on standard error how far it is.
+pub(crate) fn measure_rounds<const N: usize>(
+    bench: &Bench,
+    workloads: &[&Workload],
+    tracers: &[Tracer; N],
+    extent: Extent,
+) -> Measured<N> {
     let load_before = load_average();
     let start = Instant::now();
-    let mut cells: Vec<[Cell; TRACERS.len()]> = Vec::new();
+    let mut cells: Vec<[Cell; N]> = Vec::new();
     for workload in workloads {
         cells.push(std::array::from_fn(|number| Cell {
-            refusal: bench.refusal(workload, &TRACERS[number]),
+            refusal: bench.refusal(workload, &tracers[number]),
             ..Cell::default()
         }));
     }
@@ -69,7 +99,7 @@ pub(crate) fn run(bench: &Bench, workloads: &[&Workload], extent: Extent) -> Com
                 start.elapsed().as_secs_f64(),
                 workload.name
             );
-            for (tracer, cell) in TRACERS.iter().zip(cells) {
+            for (tracer, cell) in tracers.iter().zip(cells) {
                 if is_due(tracer, cell, rounds) {
                     measure_into(cell, bench, workload, tracer, rounds);
                 }
@@ -78,28 +108,20 @@ pub(crate) fn run(bench: &Bench, workloads: &[&Workload], extent: Extent) -> Com
         longest = longest.max(round_start.elapsed());
         rounds += 1;
     }
-
-    let pairs = workloads.iter().zip(&cells);
-    let outcomes: Vec<Outcome> = pairs
-        .map(|(workload, cells)| outcome(workload, cells))
-        .collect();
-    let mut conditions = machine(bench);
-    conditions.push(format!(
-        "rounds: {rounds}; a figure of a round is the median of {} pieces of work; {:.0} s in all",
-        bench.repeats,
-        start.elapsed().as_secs_f64()
-    ));
-    conditions.push(format!(
-        "load average before {}, after {}",
-        load_before.unwrap_or_else(|| "unknown".to_owned()),
-        load_average().unwrap_or_else(|| "unknown".to_owned()),
-    ));
-    Comparison {
-        conditions,
-        places: places(bench, workloads),
-        goals: goals::judge(&outcomes),
-        outcomes,
-    }
+    let unknown = || "unknown".to_owned();
+    let conditions = vec![
+        format!(
+            "rounds: {rounds}; a figure of a round is the median of {} pieces of work; {:.0} s in all",
+            bench.repeats,
+            start.elapsed().as_secs_f64()
+        ),
+        format!(
+            "load average before {}, after {}",
+            load_before.unwrap_or_else(unknown),
+            load_average().unwrap_or_else(unknown),
+        ),
+    ];
+    Measured { cells, conditions }
 }
 
 /// The slowest run once.
@@ -126,16 +148,13 @@ fn measure_into(
 }
 
 /// What the figures depend on.
-fn machine(bench: &Bench) -> Vec<String> {
+pub(crate) fn machine() -> String {
     let host = memprof::host::describe();
     let model = cpu_model().unwrap_or_else(|| "unknown processor".to_owned());
-    vec![
-        format!(
-            "Linux {} {}, {} CPUs: {model}",
-            host.kernel, host.arch, host.cpus
-        ),
-        bench.floor.describe(),
-    ]
+    format!(
+        "Linux {} {}, {} CPUs: {model}",
+        host.kernel, host.arch, host.cpus
+    )
 }
 
 fn cpu_model() -> Option<String> {

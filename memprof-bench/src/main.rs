@@ -20,6 +20,7 @@ mod goals;
 mod comparison;
 mod table;
 mod plot;
+mod faults;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,9 +43,13 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
 
-    /// Rounds, as far as there is time
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    /// Follow page faults instead of allocations
+    #[arg(long)]
+    faults: bool,
+
+    /// Rounds, as far as there is time [default: 5; with --faults 9]
+    #[arg(long)]
+    rounds: Option<usize>,
 
     /// The memprof to measure [default: the one built beside this program]
     #[arg(long, value_name = "FILE")]
@@ -60,6 +65,9 @@ struct Arguments {
 
 /// What is left of the eight minutes goes to the round that began last.
 const FULL_TIME: Duration = Duration::from_secs(465);
+const ROUNDS: usize = 5;
+/// Their goals are about hundredths.
+const ROUNDS_OF_FAULTS: usize = 9;
 /// Pieces of work in a measurement.
 const REPEATS: usize = 3;
 /// By how much less a quick comparison does at a time.
@@ -80,9 +88,13 @@ fn run(arguments: &Arguments) -> Result<()> {
         bail!("comparing tracers takes root, as tracing does");
     }
     guard::end_children_on_signals()?;
-    let workloads = chosen(arguments);
+    let all: &[Workload] = match arguments.faults {
+        true => &faults::WORKLOADS,
+        false => &WORKLOADS,
+    };
+    let workloads = chosen(all, arguments);
     if workloads.is_empty() {
-        let names = WORKLOADS.each_ref().map(|workload| workload.name);
+        let names: Vec<&str> = all.iter().map(|workload| workload.name).collect();
         bail!("no such workload: there are {}", names.join(", "));
     }
     let program = std::env::current_exe()?;
@@ -103,7 +115,8 @@ fn run(arguments: &Arguments) -> Result<()> {
 
     let (rounds, divisor) = match arguments.quick {
         true => (1, QUICK_DIVISOR),
-        false => (arguments.rounds.max(1), 1),
+        false if arguments.faults => (arguments.rounds.unwrap_or(ROUNDS_OF_FAULTS), 1),
+        false => (arguments.rounds.unwrap_or(ROUNDS), 1),
     };
     let bench = Bench {
         memprof,
@@ -113,11 +126,27 @@ fn run(arguments: &Arguments) -> Result<()> {
         divisor,
     };
     let extent = Extent {
-        rounds,
+        rounds: rounds.max(1),
         time: FULL_TIME,
     };
-    let comparison = comparison::run(&bench, &workloads, extent);
+    let failures = match arguments.faults {
+        true => compare_faults(&bench, &workloads, extent, &output)?,
+        false => compare(&bench, &workloads, extent, &output)?,
+    };
+    if !failures.is_empty() {
+        bail!("not everything could be measured: {}", failures.join("; "));
+    }
+    Ok(())
+}
 
+/// Compares tracers of allocations; what failed.
+fn compare(
+    bench: &Bench,
+    workloads: &[&Workload],
+    extent: Extent,
+    output: &Path,
+) -> Result<Vec<String>> {
+    let comparison = comparison::run(bench, workloads, extent);
     let page = table::markdown(&comparison);
     write(&output.join("comparison.md"), page.as_bytes())?;
     let figures = serde_json::to_vec_pretty(&comparison)?;
@@ -128,20 +157,31 @@ fn run(arguments: &Arguments) -> Result<()> {
         "written to {}: comparison.md, .json, .svg",
         output.display()
     );
-
-    let failures = comparison.failures();
-    if !failures.is_empty() {
-        bail!("not everything could be measured: {}", failures.join("; "));
-    }
-    Ok(())
+    Ok(comparison.failures())
 }
 
-/// The workloads that are asked for.
-fn chosen(arguments: &Arguments) -> Vec<&'static Workload> {
+/// Compares tracers of page faults; what failed.
+fn compare_faults(
+    bench: &Bench,
+    workloads: &[&Workload],
+    extent: Extent,
+    output: &Path,
+) -> Result<Vec<String>> {
+    let comparison = faults::run(bench, workloads, extent);
+    let page = faults::markdown(&comparison);
+    write(&output.join("faults.md"), page.as_bytes())?;
+    let figures = serde_json::to_vec_pretty(&comparison)?;
+    write(&output.join("faults.json"), &figures)?;
+    println!("{page}");
+    println!("written to {}: faults.md, .json", output.display());
+    Ok(comparison.failures())
+}
+
+/// Those of `all` that are asked for.
+fn chosen<'a>(all: &'a [Workload], arguments: &Arguments) -> Vec<&'a Workload> {
     let filter = &arguments.filter;
     let is_named = |workload: &Workload| filter.iter().any(|part| workload.name.contains(part));
-    WORKLOADS
-        .iter()
+    all.iter()
         .filter(|workload| match filter.is_empty() {
             true => workload.in_quick || !arguments.quick,
             false => is_named(workload),

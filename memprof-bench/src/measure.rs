@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use memprof_common::event::PAGE_BYTES;
 use nix::unistd::Pid;
 
 use crate::bpftrace::{self, Bpftrace};
@@ -50,12 +51,12 @@ impl Bench {
     pub(crate) fn refusal(&self, workload: &Workload, tracer: &Tracer) -> Option<String> {
         let programs: &[&str] = match workload.program {
             Program::C { .. } => &["/usr/bin/gcc"],
-            Program::Python => &["/usr/bin/python3"],
+            Program::Python { .. } => &["/usr/bin/python3"],
             Program::Sqlite => &["/usr/bin/sqlite3"],
             Program::Redis => &[redis::SERVER, redis::BENCHMARK],
         };
         let tools: &[&str] = match tracer.way {
-            Way::Bpftrace => &[bpftrace::PROGRAM],
+            Way::Bpftrace(_) => &[bpftrace::PROGRAM],
             Way::Heaptrack => &[HEAPTRACK],
             Way::Memcheck => &[VALGRIND],
             Way::Untraced | Way::EmptyProbes | Way::Memprof(_) => &[],
@@ -87,9 +88,11 @@ impl Bench {
         target.work(warm_up)?;
 
         let collector_before = attached.cpu_time()?;
+        let faults_before = target.faults()?;
         let costs: Vec<Cost> = (0..self.repeats)
             .map(|_| target.work(units))
             .collect::<Result<_>>()?;
+        let faults_after = target.faults()?;
         let collector_after = attached.cpu_time()?;
 
         let malloc_probes = match &attached {
@@ -132,6 +135,12 @@ impl Bench {
             collector_seconds_in_all: seen.and_then(|seen| seen.cpu_seconds),
             lost_events: seen.map(|seen| seen.lost),
             malloc_probes,
+            own_ns_per_unit: median(costs.iter().filter_map(|cost| cost.own_ns_per(units))),
+            faults_per_unit: (faults_after - faults_before) as f64 / measured_units,
+            collector_ns_per_unit: collector.map(|time| time / measured_units),
+            touched_pages_per_unit: seen
+                .and_then(|seen| seen.touched_bytes)
+                .map(|bytes| bytes as f64 / PAGE_BYTES as f64 / all_units),
         })
     }
 
@@ -151,7 +160,9 @@ impl Bench {
                 pid,
                 &self.directory,
             )?),
-            Way::Bpftrace => Attached::Script(Bpftrace::attach(pid, &self.directory)?),
+            Way::Bpftrace(script) => {
+                Attached::Script(Bpftrace::attach(script, pid, &self.directory)?)
+            }
         })
     }
 
@@ -171,7 +182,7 @@ impl Bench {
                     .chain([log])
                     .collect()
             }
-            Way::Untraced | Way::EmptyProbes | Way::Memprof(_) | Way::Bpftrace => Vec::new(),
+            Way::Untraced | Way::EmptyProbes | Way::Memprof(_) | Way::Bpftrace(_) => Vec::new(),
         }
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Seen {
     pub(crate) events: u64,
     /// Events that were lost.
     pub(crate) lost: u64,
+    /// Bytes that became resident as they were touched; `None` if it did not follow or does not say.
+    pub(crate) touched_bytes: Option<u64>,
     /// The CPU time that it used from its start to its report, seconds.
     pub(crate) cpu_seconds: Option<f64>,
 }
@@ -135,16 +137,18 @@ fn seen(report: &Value) -> Result<Seen> {
         let value = report.pointer(pointer).and_then(Value::as_u64);
         value.with_context(|| format!("memprof's report has no count {pointer}"))
     };
-    let mut lost = 0;
-    for kind in ["alloc", "free", "stack", "process"] {
-        lost += count(&format!("/quality/lost/{kind}"))?;
-    }
+    let lost = report.pointer("/quality/lost").and_then(Value::as_object);
+    let lost = lost.context("memprof's report has no /quality/lost")?;
+    let lost = lost.values().filter_map(Value::as_u64).sum();
     let allocations = count("/summary/allocated_count")?;
     let frees = count("/summary/freed_count")? + count("/quality/unknown_frees")?;
     Ok(Seen {
         allocations,
         events: allocations + frees,
         lost,
+        touched_bytes: report
+            .pointer("/summary/touched_bytes")
+            .and_then(Value::as_u64),
         cpu_seconds: report
             .pointer("/quality/overhead/collector_cpu_seconds")
             .and_then(Value::as_f64),
@@ -158,7 +162,7 @@ mod tests {
     #[test]
     fn every_kind_of_event_and_loss_is_counted() {
         let report = serde_json::json!({
-            "summary": {"allocated_count": 100, "freed_count": 90},
+            "summary": {"allocated_count": 100, "freed_count": 90, "touched_bytes": 4096},
             "quality": {
                 "unknown_frees": 5,
                 "lost": {"alloc": 1, "free": 2, "stack": 4, "process": 8},
@@ -169,6 +173,7 @@ mod tests {
             allocations: 100,
             events: 195,
             lost: 15,
+            touched_bytes: Some(4096),
             cpu_seconds: Some(0.25),
         };
         assert_eq!(seen(&report).unwrap(), expected);

@@ -28,6 +28,15 @@ pub(crate) struct Measurement {
     /// Where memprof says that it has probed `malloc`: another tool's probes keep it from the
     /// cheapest place.
     pub(crate) malloc_probes: Option<String>,
+    /// Time on the wall by the program's own clock, nanoseconds; `None` of programs that don't tell.
+    pub(crate) own_ns_per_unit: Option<f64>,
+    /// Page faults, as the kernel accounts them.
+    pub(crate) faults_per_unit: f64,
+    /// The CPU time of memprof itself while the target worked.
+    pub(crate) collector_ns_per_unit: Option<f64>,
+    /// Pages that memprof saw become resident, from when it was attached; `None` if it was not to
+    /// follow them or does not say.
+    pub(crate) touched_pages_per_unit: Option<f64>,
 }
 
 /// What is known of a workload under one tracer.
@@ -117,7 +126,7 @@ impl Rounds<'_> {
         let is_base = role == Role::Untraced;
         let ratio_to = |base: Option<&Cell>| {
             let ratio = |one: &Measurement| {
-                let base = self.added_ns(in_round(base?, one.round)?)?;
+                let base = self.added_ns(in_round(&base?.measurements, one.round)?)?;
                 // A base that is lost in the noise has no multiples.
                 (base > 0.0).then_some(self.added_ns(one)? / base)
             };
@@ -125,7 +134,7 @@ impl Rounds<'_> {
                 .map(|spread| spread.median)
                 .filter(|_| !is_base)
         };
-        let untraced = |one: &Measurement| in_round(self.untraced?, one.round);
+        let untraced = |one: &Measurement| in_round(&self.untraced?.measurements, one.round);
         Row {
             tracer,
             role,
@@ -151,13 +160,14 @@ impl Rounds<'_> {
 
     /// What tracing added to a pair in that round.
     fn added_ns(&self, one: &Measurement) -> Option<f64> {
-        let untraced = in_round(self.untraced?, one.round)?;
+        let untraced = in_round(&self.untraced?.measurements, one.round)?;
         Some((one.cpu_ns_per_unit - untraced.cpu_ns_per_unit) / self.pairs_per_unit?)
     }
 }
 
-fn in_round(cell: &Cell, round: usize) -> Option<&Measurement> {
-    cell.measurements.iter().find(|one| one.round == round)
+/// What was measured in that round.
+pub(crate) fn in_round(measurements: &[Measurement], round: usize) -> Option<&Measurement> {
+    measurements.iter().find(|one| one.round == round)
 }
 
 #[cfg(test)]
@@ -165,7 +175,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::workloads::WORKLOADS;
 
-    fn measured(round: usize, cpu: f64, wall: f64) -> Measurement {
+    pub(crate) fn measured(round: usize, cpu: f64, wall: f64) -> Measurement {
         Measurement {
             round,
             cpu_ns_per_unit: cpu,
@@ -175,6 +185,10 @@ pub(crate) mod tests {
             collector_seconds_in_all: None,
             lost_events: None,
             malloc_probes: None,
+            own_ns_per_unit: None,
+            faults_per_unit: 0.0,
+            collector_ns_per_unit: None,
+            touched_pages_per_unit: None,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::statistics::Spread;
 use crate::tracers::{Role, TRACERS};
 
 /// What stands where nothing is known.
-const UNKNOWN: &str = "–";
+pub(crate) const UNKNOWN: &str = "–";
 
 /// The whole page.
 pub(crate) fn markdown(comparison: &Comparison) -> String {
@@ -113,20 +113,30 @@ fn overview(outcomes: &[Outcome]) -> String {
 
 /// Who could not be measured, why, and on which workloads.
 fn refusals(outcomes: &[Outcome]) -> String {
+    let rows = outcomes.iter().flat_map(|outcome| {
+        let rows = outcome.rows.iter();
+        rows.map(|row| (outcome.workload, row.tracer, row.refusal.as_deref()))
+    });
+    refused(rows, outcomes.len())
+}
+
+/// The same of rows of any table: workload, tracer and reason, with how many workloads there are.
+pub(crate) fn refused<'a>(
+    rows: impl Iterator<Item = (&'a str, &'a str, Option<&'a str>)>,
+    workloads: usize,
+) -> String {
     let mut grouped: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
-    for outcome in outcomes {
-        for row in &outcome.rows {
-            if let Some(refusal) = &row.refusal {
-                let group = grouped.entry((row.tracer, one_line(refusal)));
-                group.or_default().push(outcome.workload);
-            }
+    for (workload, tracer, refusal) in rows {
+        if let Some(refusal) = refusal {
+            let group = grouped.entry((tracer, one_line(refusal)));
+            group.or_default().push(workload);
         }
     }
     let mut text = String::new();
-    for ((tracer, refusal), workloads) in grouped {
-        let on = match workloads.len() == outcomes.len() {
+    for ((tracer, refusal), on) in grouped {
+        let on = match on.len() == workloads {
             true => "everywhere".to_owned(),
-            false => workloads.join(", "),
+            false => on.join(", "),
         };
         push(&mut text, format_args!("- {tracer}: {refusal} ({on})"));
     }
@@ -180,7 +190,7 @@ fn cells(row: &Row) -> String {
     format!("| {} | {} |", row.tracer, figures.join(" | "))
 }
 
-fn spread(spread: Option<Spread>) -> String {
+pub(crate) fn spread(spread: Option<Spread>) -> String {
     let Some(spread) = spread else {
         return UNKNOWN.to_owned();
     };
@@ -196,7 +206,7 @@ fn spread(spread: Option<Spread>) -> String {
 }
 
 /// Rounded, with separators; the noise can make it negative.
-fn whole(number: f64) -> String {
+pub(crate) fn whole(number: f64) -> String {
     let sign = if number.round() < 0.0 { "−" } else { "" };
     format!("{sign}{}", format_count(number.abs().round() as u64))
 }
@@ -224,7 +234,7 @@ fn one_line(text: &str) -> &str {
         .unwrap_or(text)
 }
 
-fn push(page: &mut String, line: std::fmt::Arguments<'_>) {
+pub(crate) fn push(page: &mut String, line: std::fmt::Arguments<'_>) {
     // Writing to a string cannot fail.
     let _ = writeln!(page, "{line}");
 }

@@ -4,9 +4,9 @@
 //! when it says that it is done: the same for every program, with nothing of start and end in it.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -36,6 +36,15 @@ pub(crate) struct Cost {
     pub(crate) cpu: Duration,
     /// Time on the wall.
     pub(crate) wall: Duration,
+    /// The same by the program's own clock, without the way there and back; `None` if it does not tell.
+    pub(crate) own: Option<Duration>,
+}
+
+impl Cost {
+    /// The program's own time for each of `units`, nanoseconds.
+    pub(crate) fn own_ns_per(&self, units: u32) -> Option<f64> {
+        Some(self.own?.as_nanos() as f64 / f64::from(units))
+    }
 }
 
 /// A running workload.
@@ -83,9 +92,16 @@ impl Target {
             });
         }
         words.extend(command_words(workload.program, directory)?);
+        let mut command = to_command(&words);
+        if let Program::Python {
+            through_malloc: true,
+            ..
+        } = workload.program
+        {
+            command.env("PYTHONMALLOC", "malloc");
+        }
         let mut process = Guarded::spawn(
-            to_command(&words)
-                .env("PYTHONMALLOC", "malloc")
+            command
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .stderr(log),
@@ -117,17 +133,28 @@ impl Target {
     pub(crate) fn work(&mut self, units: u32) -> Result<Cost> {
         let cpu = cpu_time(self.pid)?;
         let start = Instant::now();
-        match &mut self.driver {
+        let own = match &mut self.driver {
             Driver::Lines { input, output, say } => {
                 input.write_all(say(units).as_bytes())?;
-                output.await_prefix("done", WORK_LIMIT)?;
+                own_time(&output.await_prefix("done", WORK_LIMIT)?)
             }
-            Driver::Redis => redis::load(units, WORK_LIMIT)?,
-        }
+            Driver::Redis => {
+                redis::load(units, WORK_LIMIT)?;
+                None
+            }
+        };
         Ok(Cost {
             wall: start.elapsed(),
             cpu: cpu_time(self.pid)?.saturating_sub(cpu),
+            own,
         })
+    }
+
+    /// Page faults so far that needed no disk.
+    pub(crate) fn faults(&self) -> Result<u64> {
+        let path = format!("/proc/{}/stat", self.pid);
+        let text = fs::read_to_string(&path).with_context(|| format!("can't read {path}"))?;
+        minor_faults(&text).with_context(|| format!("no faults in {path}"))
     }
 
     /// Lets it end.
@@ -152,6 +179,18 @@ pub(crate) fn cpu_time(pid: Pid) -> Result<Duration> {
     Ok(Duration::from(clock_gettime(clock)?))
 }
 
+/// What a program says of its own time, nanoseconds after its `done`.
+fn own_time(said: &str) -> Option<Duration> {
+    said.trim().parse().ok().map(Duration::from_nanos)
+}
+
+/// The faults of all threads, the tenth field of `/proc/PID/stat`. The second, the name, may have blanks
+/// and parentheses in it.
+fn minor_faults(stat: &str) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(7)?.parse().ok()
+}
+
 fn to_command(words: &[OsString]) -> Command {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
@@ -169,7 +208,10 @@ fn command_words(program: Program, directory: &Path) -> Result<Vec<OsString>> {
             compile::program(source, frame_pointers, directory)?.into(),
             argument.into(),
         ],
-        Program::Python => vec!["/usr/bin/python3".into(), python_script().into()],
+        Program::Python { script, .. } => {
+            let script = compile::sources_directory().join(format!("{script}.py"));
+            vec!["/usr/bin/python3".into(), script.into()]
+        }
         Program::Sqlite => vec![
             "/usr/bin/sqlite3".into(),
             "-batch".into(),
@@ -177,10 +219,6 @@ fn command_words(program: Program, directory: &Path) -> Result<Vec<OsString>> {
         ],
         Program::Redis => bail!("it is driven by its own benchmark"),
     })
-}
-
-fn python_script() -> PathBuf {
-    compile::sources_directory().join("parse_json.py")
 }
 
 /// Fills a table with so many rows, beginning anew. The shell says when: what `sqlite3` prints itself
@@ -227,5 +265,35 @@ impl Lines {
                 Err(RecvTimeoutError::Disconnected) => bail!("the program ended early"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_programs_own_time_follows_its_done() {
+        assert_eq!(own_time(" 1500"), Some(Duration::from_nanos(1_500)));
+        assert_eq!(own_time(""), None);
+    }
+
+    #[test]
+    fn faults_are_found_behind_a_name_with_parentheses() {
+        let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194304 123 0 4 0 5 6";
+        assert_eq!(minor_faults(stat), Some(123));
+        assert_eq!(minor_faults("7 (a"), None);
+    }
+
+    #[test]
+    fn a_page_that_is_touched_is_a_fault_of_this_process() {
+        let faults = || {
+            let text = fs::read_to_string("/proc/self/stat").unwrap();
+            minor_faults(&text).unwrap()
+        };
+        let before = faults();
+        // More than the allocator keeps: mapped for it alone.
+        std::hint::black_box(vec![1_u8; 64 << 20]);
+        assert!(faults() > before);
     }
 }

@@ -31,6 +31,8 @@ pub(crate) enum Role {
     Script,
     /// Another peer.
     Peer,
+    /// The untraced program a second time.
+    Control,
 }
 
 /// How a workload is traced.
@@ -42,12 +44,21 @@ pub(crate) enum Way {
     EmptyProbes,
     /// `memprof trace` with these options; left out if the build knows them not.
     Memprof(&'static [&'static str]),
-    /// A script that attaches.
-    Bpftrace,
+    /// A script of bpftrace that attaches.
+    Bpftrace(Script),
     /// Preloaded.
     Heaptrack,
     /// The program runs on a processor of valgrind's making.
     Memcheck,
+}
+
+/// What a script of bpftrace follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Script {
+    /// Blocks, from their allocation to their free.
+    Leak,
+    /// Page faults, and the kernel's counters of resident memory.
+    Faults,
 }
 
 /// All of them, in the order of the table. A new mode of memprof is one entry here.
@@ -91,7 +102,7 @@ pub(crate) const TRACERS: [Tracer; 8] = [
         name: "bpftrace",
         does: "the same as a script: entry and return probes, `ustack`, blocks by address, sums by stack",
         role: Role::Script,
-        way: Way::Bpftrace,
+        way: Way::Bpftrace(Script::Leak),
         divisor: 4,
     },
     Tracer {

@@ -30,8 +30,12 @@ pub(crate) enum Program {
         frame_pointers: bool,
         argument: &'static str,
     },
-    /// Debian's Python and `programs/parse_json.py`.
-    Python,
+    /// Debian's Python and a script of `programs/`.
+    Python {
+        script: &'static str,
+        /// Whether every object is one of `malloc`'s, which Python's own allocator keeps from being so.
+        through_malloc: bool,
+    },
     /// The `sqlite3` shell; a unit is a row.
     Sqlite,
     /// A server of its own with `redis-benchmark`; a unit is a request.
@@ -47,6 +51,8 @@ pub(crate) enum Kind {
     Server,
     /// Nobody wrote it for this.
     Real,
+    /// New pages are touched, and nothing else.
+    Pages,
 }
 
 /// `server.c` with so many steps of work a request.
@@ -128,6 +134,43 @@ const SERVER_MUCH: Workload = Workload {
     )
 };
 
+/// `sqlite3`, and its heap as the table grows and goes.
+pub(crate) const SQLITE: Workload = Workload {
+    name: "sqlite",
+    does: "sqlite3 fills a table in memory",
+    program: Program::Sqlite,
+    kind: Kind::Real,
+    units: 25_000,
+    pairs_per_unit: None,
+    for_slow_peers: true,
+    in_quick: true,
+};
+/// Python, much of whose work is allocating.
+pub(crate) const PYTHON: Workload = Workload {
+    name: "python",
+    does: "python3 parses JSON, with PYTHONMALLOC=malloc",
+    program: Program::Python {
+        script: "parse_json",
+        through_malloc: true,
+    },
+    kind: Kind::Real,
+    units: 120,
+    pairs_per_unit: None,
+    for_slow_peers: false,
+    in_quick: true,
+};
+/// A server with an allocator linked into it.
+pub(crate) const REDIS: Workload = Workload {
+    name: "redis",
+    does: "redis-server under redis-benchmark: SET of random keys, 16 at a time",
+    program: Program::Redis,
+    kind: Kind::Real,
+    units: 25_000,
+    pairs_per_unit: None,
+    for_slow_peers: false,
+    in_quick: true,
+};
+
 /// All of them, in the order of the table.
 pub(crate) const WORKLOADS: [Workload; 11] = [
     Workload {
@@ -144,36 +187,9 @@ pub(crate) const WORKLOADS: [Workload; 11] = [
     with_frame_pointers("server-medium-fp", SERVER_MEDIUM),
     SERVER_MUCH,
     with_frame_pointers("server-much-fp", SERVER_MUCH),
-    Workload {
-        name: "sqlite",
-        does: "sqlite3 fills a table in memory",
-        program: Program::Sqlite,
-        kind: Kind::Real,
-        units: 25_000,
-        pairs_per_unit: None,
-        for_slow_peers: true,
-        in_quick: true,
-    },
-    Workload {
-        name: "python",
-        does: "python3 parses JSON, with PYTHONMALLOC=malloc",
-        program: Program::Python,
-        kind: Kind::Real,
-        units: 120,
-        pairs_per_unit: None,
-        for_slow_peers: false,
-        in_quick: true,
-    },
-    Workload {
-        name: "redis",
-        does: "redis-server under redis-benchmark: SET of random keys, 16 at a time",
-        program: Program::Redis,
-        kind: Kind::Real,
-        units: 25_000,
-        pairs_per_unit: None,
-        for_slow_peers: false,
-        in_quick: true,
-    },
+    SQLITE,
+    PYTHON,
+    REDIS,
 ];
 
 #[cfg(test)]

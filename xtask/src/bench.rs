@@ -15,7 +15,7 @@ pub(crate) struct Options {
     quick: bool,
 
     /// Which benchmarks of the collector to run, and other options of the benchmark programs; with
-    /// `--only comparison` which workloads to compare (default: everything).
+    /// `--only comparison` and `--only faults` which workloads to compare (default: everything).
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     filter: Vec<String>,
 }
@@ -26,6 +26,8 @@ enum Part {
     Collector,
     /// What tracing costs the target: memprof beside its peers.
     Comparison,
+    /// What following page faults costs the target: memprof beside a script of bpftrace.
+    Faults,
 }
 
 /// What the comparison runs, and the Debian package that it is in.
@@ -43,22 +45,30 @@ const COMPARED: [(&str, &str); 8] = [
 pub(crate) fn run(options: &Options) -> Result<()> {
     build_ebpf::run()?;
     // A filter is the collector's benchmarks', unless it is the comparison that is asked for.
-    let compares = match options.only {
-        Some(part) => part == Part::Comparison,
-        None => options.filter.is_empty(),
+    let compared: &[Part] = match options.only {
+        Some(Part::Collector) => &[],
+        Some(Part::Comparison) => &[Part::Comparison],
+        Some(Part::Faults) => &[Part::Faults],
+        None if options.filter.is_empty() => &[Part::Comparison, Part::Faults],
+        None => &[],
     };
-    if options.only != Some(Part::Comparison) {
+    if matches!(options.only, None | Some(Part::Collector)) {
         shell::step("run the benchmarks", || bench_collector(&options.filter))?;
     }
-    if compares && !shell::may_trace() {
+    if compared.is_empty() {
+        return Ok(());
+    }
+    if !shell::may_trace() {
         if options.only.is_some() {
             bail!("comparing takes root, as tracing does");
         }
         eprintln!("SKIPPED the comparison: it traces, which takes root");
-    } else if compares {
-        install_peers();
-        shell::step("build memprof and the comparison", build)?;
-        shell::step("compare", || compare(options))?;
+        return Ok(());
+    }
+    install_peers();
+    shell::step("build memprof and the comparison", build)?;
+    for part in compared {
+        shell::step("compare", || compare(*part, options))?;
     }
     Ok(())
 }
@@ -92,8 +102,11 @@ fn build() -> Result<()> {
     shell::run(shell::cargo().args(["build", "--release"]).args(packages))
 }
 
-fn compare(options: &Options) -> Result<()> {
+fn compare(part: Part, options: &Options) -> Result<()> {
     let mut comparison = shell::command(shell::target_directory().join("release/memprof-bench"));
+    if part == Part::Faults {
+        comparison.arg("--faults");
+    }
     if options.quick {
         comparison.arg("--quick");
     }
