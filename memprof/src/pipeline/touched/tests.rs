@@ -236,6 +236,8 @@ fn a_process_that_exited_keeps_its_last_state_and_frees_its_room_when_that_is_sh
     script.fork();
     script.apply(CHILD, What::Exit { pid: Pid(101) });
     assert_eq!(script.numbers(CHILD), [1]);
+    assert_eq!(script.pipeline.touched_and_ended_bytes(), PAGE_BYTES);
+    assert_eq!(script.pipeline.resident_now(), PAGE_BYTES);
     script.touch(B, 5 * REGION_PAGES, 1);
     assert!(script.numbers(CHILD).is_empty());
     script.touch(B, 7 * REGION_PAGES, 4);
