@@ -16,7 +16,10 @@ use crate::{
     target::modules::{FrameAddress, Modules},
 };
 
-use memprof_common::event::PAGE_BYTES;
+use memprof_common::{
+    counters::{Counter, Counters},
+    event::PAGE_BYTES,
+};
 
 /// A call path to show.
 pub struct ShownToucher {
@@ -37,9 +40,11 @@ pub struct Touched {
 }
 
 /// Copies out of the state what a report shows, `top` call paths of it.
-pub fn extract(state: &State, sort: Sort, top: usize) -> Touched {
+pub fn extract(state: &State, counters: &Counters, sort: Sort, top: usize) -> Touched {
     let key = |one: &ToucherSnapshot| match sort {
-        Sort::Allocated => one.totals.touched_bytes,
+        Sort::Allocated => {
+            one.totals.touched_bytes + one.totals.inherited_bytes + one.totals.copied_bytes
+        }
         Sort::Outstanding | Sort::Count | Sort::Rate => one.totals.resident_bytes(),
     };
     let mut touchers = state.pipeline.touchers();
@@ -57,12 +62,14 @@ pub fn extract(state: &State, sort: Sort, top: usize) -> Touched {
         totals: state.pipeline.touched(),
         ended_bytes: state.pipeline.touched_and_ended_bytes(),
         touchers: touchers.into_iter().map(show).collect(),
-        quality: quality(&state.pipeline.fault_counts()),
+        quality: quality(&state.pipeline.fault_counts(), counters),
     }
 }
 
-fn quality(counts: &FaultCounts) -> FaultQuality {
+fn quality(counts: &FaultCounts, counters: &Counters) -> FaultQuality {
     FaultQuality {
+        lost_changes: counters[Counter::LostPages as usize],
+        placeless_changes: counters[Counter::PlacelessChanges as usize],
         guessed_pages: counts.guessed_pages,
         around_pages: counts.around_pages,
         populated_bytes: counts.populated_pages * PAGE_BYTES,
