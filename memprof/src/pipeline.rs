@@ -404,7 +404,7 @@ impl Pipeline {
                 (totals.outstanding_bytes(), totals.outstanding_count())
             }
             Subject::Resident => {
-                let bytes = self.touched().resident_bytes();
+                let bytes = self.resident_now();
                 (bytes, bytes / PAGE_BYTES)
             }
         };
@@ -440,7 +440,7 @@ impl Pipeline {
             Subject::Resident => {
                 let whole = match self.resident_bytes {
                     Some(bytes) => (&self.resident, bytes),
-                    None => (&self.outstanding, self.touched().resident_bytes()),
+                    None => (&self.outstanding, self.resident_now()),
                 };
                 judged::judge_resident_memory(&self.spaces, whole, now, context)
             }

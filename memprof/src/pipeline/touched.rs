@@ -114,6 +114,19 @@ impl Pipeline {
         sum
     }
 
+    /// Of what was resident, bytes of processes that have ended: it was when they did.
+    pub fn touched_and_ended_bytes(&self) -> u64 {
+        let ended = self.spaces.iter().filter(|space| space.ended_at.is_some());
+        let ended = ended.map(|space| space.touches.sum().resident_bytes());
+        ended.fold(self.touched.retired.resident_bytes(), u64::saturating_add)
+    }
+
+    /// Bytes that are resident in processes that live.
+    pub(super) fn resident_now(&self) -> u64 {
+        let resident = self.touched().resident_bytes();
+        resident.saturating_sub(self.touched_and_ended_bytes())
+    }
+
     /// What limits the figures of pages.
     pub fn fault_counts(&self) -> FaultCounts {
         self.touched.counts

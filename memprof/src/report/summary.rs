@@ -64,9 +64,13 @@ pub struct Summary {
     /// Bytes of those, and of inherited and copied ones, that are gone, as far as is known.
     #[serde(default)]
     pub given_back_bytes: Option<u64>,
-    /// Bytes that are resident of what was touched, inherited or copied.
+    /// Bytes that are resident of what was touched, inherited or copied; of a process that exited, that were
+    /// at that moment.
     #[serde(default)]
     pub touched_resident_bytes: Option<u64>,
+    /// Of `touched_resident_bytes`, those of processes that exited.
+    #[serde(default)]
+    pub touched_ended_bytes: Option<u64>,
     /// Of `touched_resident_bytes`, the processes' own memory.
     #[serde(default)]
     pub touched_anonymous_bytes: Option<u64>,

@@ -31,6 +31,8 @@ pub struct ShownToucher {
 pub struct Touched {
     /// Totals over all.
     pub totals: TouchTotals,
+    /// Of what was resident, bytes of processes that have ended.
+    pub ended_bytes: u64,
     /// The call paths to show, in order.
     pub touchers: Vec<ShownToucher>,
     /// How far it can be trusted.
@@ -58,6 +60,7 @@ pub fn extract(state: &State, counters: &Counters, sort: Sort, top: usize) -> To
     };
     Touched {
         totals: state.pipeline.touched(),
+        ended_bytes: state.pipeline.touched_and_ended_bytes(),
         touchers: touchers.into_iter().map(show).collect(),
         quality: quality(&state.pipeline.fault_counts(), counters),
     }
@@ -126,11 +129,14 @@ pub fn name(
 }
 
 /// The totals of a run, with what was touched first.
-pub fn with_touched(summary: Summary, touched: &TouchTotals) -> Summary {
+pub fn with_touched(summary: Summary, touched: &Touched) -> Summary {
+    let ended_bytes = touched.ended_bytes;
+    let touched = &touched.totals;
     Summary {
         touched_bytes: Some(touched.touched_bytes),
         given_back_bytes: Some(touched.given_back_bytes),
         touched_resident_bytes: Some(touched.resident_bytes()),
+        touched_ended_bytes: Some(ended_bytes),
         touched_anonymous_bytes: Some(touched.resident_of(PageMemory::Anonymous)),
         touched_file_bytes: Some(touched.resident_of(PageMemory::File)),
         touched_shared_bytes: Some(touched.resident_of(PageMemory::Shared)),

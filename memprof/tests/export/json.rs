@@ -51,6 +51,7 @@ const FIELDS: &[&str] = &[
     "summary.touched_bytes",
     "summary.given_back_bytes",
     "summary.touched_resident_bytes",
+    "summary.touched_ended_bytes",
     "summary.touched_anonymous_bytes",
     "summary.touched_file_bytes",
     "summary.touched_shared_bytes",

@@ -323,6 +323,7 @@ pub(crate) fn with_faults(mut report: Report) -> Report {
     summary.touched_bytes = Some(15_728_640);
     summary.given_back_bytes = Some(4_194_304);
     summary.touched_resident_bytes = Some(11_800_576);
+    summary.touched_ended_bytes = Some(524_288);
     summary.touched_anonymous_bytes = Some(11_603_968);
     summary.touched_file_bytes = Some(65_536);
     summary.touched_shared_bytes = Some(131_072);

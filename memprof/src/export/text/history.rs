@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::report::{HexStackId, Report, TopAllocator};
+use crate::report::{HexStackId, Report, Summary, TopAllocator};
 
 /// The last two reports.
 #[derive(Default)]
@@ -40,7 +40,7 @@ pub(super) struct Before {
     pub(super) outstanding_bytes: u64,
     /// The resident memory.
     pub(super) rss_bytes: Option<u64>,
-    /// What is resident of what was touched first.
+    /// What is resident of what was touched first, in processes that live.
     pub(super) touched_resident_bytes: Option<u64>,
     /// Of stacks that touched memory first, as many as a report lists.
     pub(super) resident_by_stack: HashMap<(u32, HexStackId), u64>,
@@ -54,7 +54,7 @@ impl Before {
             at_seconds: report.duration_seconds,
             outstanding_bytes: report.summary.outstanding_bytes,
             rss_bytes: report.summary.rss_end_bytes,
-            touched_resident_bytes: report.summary.touched_resident_bytes,
+            touched_resident_bytes: resident_now(&report.summary),
             resident_by_stack: report
                 .top_touchers
                 .iter()
@@ -75,6 +75,12 @@ impl Before {
         let change = difference(one.outstanding_bytes, *before);
         Some((change, now_seconds - self.at_seconds))
     }
+}
+
+/// What was touched first and is resident in processes that live.
+pub(super) fn resident_now(summary: &Summary) -> Option<u64> {
+    let ended = summary.touched_ended_bytes.unwrap_or_default();
+    Some(summary.touched_resident_bytes?.saturating_sub(ended))
 }
 
 /// `now - before`, at the limits of `i64` if it is beyond them.

@@ -5,7 +5,7 @@ use std::io;
 use super::allocator::with_place;
 use super::figures::Figures;
 use super::fit::{columns, comma_separated, pad_left};
-use super::history::{Before, difference};
+use super::history::{Before, difference, resident_now};
 use super::page::{Page, Paint};
 use super::{plural, things, things_of, toucher};
 use crate::report::{Report, TopAllocator};
@@ -35,7 +35,7 @@ pub(super) fn write(
             things(summary.outstanding_count, report)
         ));
     }
-    if let Some(touched) = summary.touched_resident_bytes {
+    if let Some(touched) = resident_now(summary) {
         let touched = with_change(
             touched,
             before.and_then(|before| before.touched_resident_bytes),

@@ -151,7 +151,8 @@ fn facts_of(report: &Report, outstanding_count: u64, resident: Option<u64>) -> V
             things(outstanding_count, report),
             format!("{} first touched", format_size(bytes)),
         ],
-        (false, _) => vec!["first touched and resident".to_owned()],
+        // That it is about pages the head of the report says.
+        (false, _) => Vec::new(),
     }
 }
 

@@ -173,6 +173,10 @@ fn touched(summary: &Summary) -> Vec<Row> {
                 (summary.touched_shared_bytes, "shared"),
                 (summary.touched_huge_bytes, "in huge pages"),
                 (summary.touched_by_kernel_bytes, "touched by the kernel"),
+                (
+                    summary.touched_ended_bytes,
+                    "of it in processes when they ended",
+                ),
             ]),
         },
         Row {

@@ -250,7 +250,7 @@ impl Run {
             summary = with_mappings(summary, &extract.mapped);
         }
         if let Some(touched) = &extract.touched {
-            summary = touchers::with_touched(summary, &touched.totals);
+            summary = touchers::with_touched(summary, touched);
         }
         if !events.malloc && !events.mmap {
             // Nothing is outstanding that could explain any of it.
