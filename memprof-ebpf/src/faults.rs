@@ -261,6 +261,8 @@ fn give_back(caller: Caller, change: PageChange, address: u64, length: u64) {
     // SAFETY: `thread` points at this thread's map value.
     unsafe { (*caller.thread).fault.populated = [0; 2] };
     let what = pages_word(change, PageMemory::Anonymous, 0);
+    // The kernel takes whole pages.
+    let length = length.wrapping_add(PAGE_BYTES - 1) & !(PAGE_BYTES - 1);
     let length = length & ((1 << SIZE_BITS) - 1);
     let record = pack_pages(now(), caller.space, address, length, 0, what);
     send(record, Counter::LostPages);

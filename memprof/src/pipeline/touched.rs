@@ -249,25 +249,23 @@ impl Pipeline {
         // The window begins at its own multiple, or where the mapping does, which is not known: then it
         // ends as much later.
         let start = first & !(AROUND - 1);
-        let table = &mut self.spaces[at].pages;
-        let window = start..first + AROUND;
-        let around: Vec<(u64, Option<PageMemory>)> = window
-            .filter(|number| *number != first)
-            .map(|number| (number, table.get(number).map(|known| known.memory)))
-            .collect();
-        let of_window = |wanted: fn(Option<PageMemory>) -> bool| {
-            let found = around.iter().filter(move |found| wanted(found.1));
-            found.map(|found| found.0)
+        let (mut unknown, mut replaceable) = (0u32, 0u32);
+        for number in (start..first + AROUND).filter(|number| *number != first) {
+            let bit = 1 << (number - start);
+            match self.spaces[at].pages.get(number) {
+                None => unknown |= bit,
+                // Of the unknown ones too few are left if some were given back unseen. Anonymous memory is
+                // not: where each of its pages is was told.
+                Some(known) if known.memory != PageMemory::Anonymous => replaceable |= bit,
+                Some(_) => {}
+            }
+        }
+        let of_window = |wanted: u32| {
+            let indices = (0..2 * AROUND).filter(move |index| wanted >> index & 1 != 0);
+            indices.map(|index| start + index)
         };
-        // Of the unknown ones too few are left if some were given back unseen. Anonymous memory is not:
-        // where each of its pages is was told.
-        let numbers = [first]
-            .into_iter()
-            .chain(of_window(|known| known.is_none()))
-            .chain(of_window(|known| {
-                known.is_some_and(|memory| memory != PageMemory::Anonymous)
-            }));
-        for number in numbers.take(pages as usize) {
+        let others = of_window(unknown).chain(of_window(replaceable));
+        for number in [first].into_iter().chain(others).take(pages as usize) {
             self.put_all(at, number..number + 1, page);
         }
     }
