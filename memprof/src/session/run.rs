@@ -37,6 +37,7 @@ use crate::{
     export::Exporter,
     host,
     identity::{Nanoseconds, Pid},
+    pipeline::Subject,
     report::Host,
     symbols::{Symbols, guilty::Skips},
     target::{launch::Running, memory_limit::MemoryLimit},
@@ -144,6 +145,10 @@ impl Run {
             released_at: Instant::now(),
             gate,
         };
+        let events = run.config.events;
+        if events.faults && !events.malloc && !events.mmap {
+            run.shared.lock().pipeline.judge_by(Subject::Resident);
+        }
         if let Some(cycles) = &run.config.cycles {
             let (cycles, output) = (cycles.clone(), &run.config.output);
             run.cycles = Some(Cycles::begin(cycles, output, &run.shared));
