@@ -236,6 +236,7 @@ impl Reconciler {
             pid: pid.0,
             is_probed,
             follows_mappings: around.events.mmap,
+            follows_faults: around.events.faults,
             is_attached: !matches!(before, Before::Nothing),
             before_is_known: !matches!(before, Before::Unknown),
             loses: around.loses,
