@@ -109,7 +109,7 @@ pub fn write_hunt(
 /// Those of `out`.
 pub fn write_find(
     find: &Find,
-    number: usize,
+    number: u64,
     format: Format,
     style: Style,
     out: &mut dyn Write,

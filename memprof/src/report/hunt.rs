@@ -39,6 +39,8 @@ pub struct Hunt {
     pub growing: Vec<GrownProcess>,
     /// What was found, in the order of time.
     pub finds: Vec<Find>,
+    /// How many more there were: they were told when they were made.
+    pub finds_left_out: u64,
     /// What limits all this, in plain sentences.
     pub notes: Vec<String>,
 }

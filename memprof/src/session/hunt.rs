@@ -8,6 +8,7 @@ mod news;
 mod watch;
 
 use std::{
+    io,
     pin::pin,
     process::ExitCode,
     time::{Duration, SystemTime},
@@ -34,6 +35,7 @@ use super::{
 use crate::{
     config::HuntConfig,
     export::{write_find, write_hunt},
+    failure::BadInput,
     host,
     hunt::{Conclusion, Growth, Question, WatchedId, conclude},
     report::{Find, FindKind, HuntOverhead, Report},
@@ -44,6 +46,9 @@ use crate::{
 const TURN_PERIOD: Duration = Duration::from_millis(250);
 /// An exact look that could last no longer than this, for the hunt ends, is not begun.
 const SHORTEST_LOOK: Duration = Duration::from_secs(2);
+
+/// Finds that are kept whole, each some 10 to 100 KiB; further ones are told when they are made.
+const MAX_FINDS: usize = 256;
 
 /// Hunts as configured; memprof's exit code.
 ///
@@ -63,12 +68,13 @@ pub fn hunt(config: HuntConfig) -> Result<ExitCode> {
         looks: 0,
         overhead: HuntOverhead::default(),
         finds: Vec::new(),
+        made: 0,
         leaks: 0,
         config,
     };
     hunt.say_begin();
     let ended = new_runtime()?.block_on(hunt.go(&mut signals))?;
-    hunt.finish(&ended)
+    hunt.finish(ended)
 }
 
 /// A running hunt.
@@ -81,6 +87,8 @@ struct Hunt {
     looks: u64,
     overhead: HuntOverhead,
     finds: Vec<Find>,
+    /// How many there were.
+    made: u64,
     /// Of these, those that say what leaks.
     leaks: u64,
 }
@@ -166,9 +174,11 @@ impl Hunt {
         let looked = self.probe(&facts, at_most, news, signals).await?;
         let at = self.seconds();
         let (find, ended) = match looked {
-            Looked::Unprobed(why) => {
-                self.note_look(id, FindKind::Unprobed.name(), None);
-                (Some(unprobed(&facts, &growth, at, &why)), None)
+            Looked::Unprobed(error) => {
+                // What memprof was not let do may go the next time.
+                let again = (!error.is::<BadInput>()).then_some((at, growth.rate));
+                self.note_look(id, FindKind::Unprobed.name(), again);
+                (Some(unprobed(&facts, &growth, at, &error)), None)
             }
             Looked::Probed(report, ended) => {
                 let config = &self.config;
@@ -186,8 +196,14 @@ impl Hunt {
                 (find, matches!(ended, Ended::Told).then_some(ended))
             }
         };
-        if let Some(find) = find {
-            self.tell(&find)?;
+        let Some(find) = find else {
+            return Ok(ended);
+        };
+        self.made += 1;
+        if let Err(error) = self.tell(&find) {
+            return Ok(Some(Ended::Unwritable(error)));
+        }
+        if self.finds.len() < MAX_FINDS {
             self.finds.push(find);
         }
         Ok(ended)
@@ -235,7 +251,7 @@ impl Hunt {
         let (mut run, heard) = match begun {
             Ok(begun) => begun,
             // What is wrong with one process is no end of the hunt.
-            Err(error) => return Ok(Looked::Unprobed(format!("{error:#}"))),
+            Err(error) => return Ok(Looked::Unprobed(error)),
         };
         run.ask(Question {
             min_confidence: self.config.min_confidence,
@@ -262,24 +278,23 @@ impl Hunt {
     }
 
     /// Writes a find for those who read along.
-    fn tell(&mut self, find: &Find) -> Result<()> {
+    fn tell(&mut self, find: &Find) -> io::Result<()> {
         let (format, style) = (self.config.format, self.output.style());
-        let number = self.finds.len() + 1;
-        let written = self
-            .output
-            .write(|out| write_find(find, number, format, style, out));
-        // Of a closed pipe the end of the hunt makes nothing.
-        match written {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(error).context("cannot write the find")
-            }
-            _ => Ok(()),
-        }
+        let number = self.made;
+        self.output
+            .write(|out| write_find(find, number, format, style, out))
     }
 
     /// Writes the report.
-    fn finish(mut self, ended: &Ended) -> Result<ExitCode> {
-        self.say_end(ended);
+    fn finish(mut self, ended: Ended) -> Result<ExitCode> {
+        self.say_end(&ended);
+        match ended {
+            Ended::Unwritable(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return Ok(ExitCode::SUCCESS);
+            }
+            Ended::Unwritable(error) => return Err(error).context("cannot write the report"),
+            _ => {}
+        }
         let hunt = self.report();
         let (format, style) = (self.config.format, self.output.style());
         crate::offline::written(&mut self.output, |out| {
@@ -293,5 +308,5 @@ enum Looked {
     /// It was probed, until something ended that.
     Probed(Box<Report>, Ended),
     /// It can't be probed.
-    Unprobed(String),
+    Unprobed(anyhow::Error),
 }

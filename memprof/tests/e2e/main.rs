@@ -15,6 +15,7 @@ mod diff;
 mod everything;
 mod exact;
 mod formats;
+mod hunt;
 mod inner_probes;
 mod mappings;
 mod marks;

@@ -2,8 +2,7 @@
  * until it is killed, a steady load of blocks that are freed soon, and beside it what HOW says:
  * "idle" nothing at all, "churn" the load alone, "early" grew by 20 MiB before the go and stopped,
  * "cache" filled 16 MiB before the go and replaces its entries, "sawtooth" fills 6 MiB and gives them
- * back every second, "leak" loses 1.5 MB a second, "late" does so from the second line of input on, and
- * "mapped" grows as fast by mappings of its own. */
+ * back every second, "leak" loses 1.5 MB a second, and "mapped" grows as fast by mappings of its own. */
 #include "truth.h"
 
 #include <time.h>
@@ -61,9 +60,9 @@ SITE void serve_requests(void) {
 
 int main(int count, char **arguments) {
     if (count != 2)
-        fail("hunted idle|churn|early|cache|sawtooth|leak|late|mapped");
+        fail("hunted idle|churn|early|cache|sawtooth|leak|mapped");
     const char *how = arguments[1];
-    int leaks = !strcmp(how, "leak"), caches = !strcmp(how, "cache");
+    int caches = !strcmp(how, "cache");
     if (!strcmp(how, "early"))
         start_up();
     for (unsigned long i = 0; caches && i < ENTRIES; i++)
@@ -72,15 +71,10 @@ int main(int count, char **arguments) {
     if (!strcmp(how, "idle"))
         for (;;)
             pause();
-    if (!strcmp(how, "late") && fcntl(0, F_SETFL, O_NONBLOCK))
-        fail("can't listen");
     struct timespec nap = {0, 1000000000L / TICKS_PER_SECOND};
     for (unsigned long tick = 0;; tick++) {
-        char byte;
         serve_requests();
-        if (!strcmp(how, "late") && read(0, &byte, 1) == 1)
-            leaks = 1;
-        if (leaks)
+        if (!strcmp(how, "leak"))
             forget_orders();
         if (caches)
             replace_entry(tick);

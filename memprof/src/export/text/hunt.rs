@@ -20,7 +20,7 @@ const SHOWN_PROCESSES: usize = 20;
 /// Writes one find.
 pub(in crate::export) fn write_find(
     find: &Find,
-    number: usize,
+    number: u64,
     style: Style,
     out: &mut dyn Write,
 ) -> io::Result<()> {

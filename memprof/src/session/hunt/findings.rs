@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use anyhow::Error;
+
 use super::{
     super::run::{own_cpu_seconds, scope_of, timestamp},
     Hunt,
@@ -51,14 +53,19 @@ pub(super) fn found(
 }
 
 /// A process that grows and can't be probed.
-pub(super) fn unprobed(facts: &ProcessFacts, growth: &Growth, at: f64, error: &str) -> Find {
+pub(super) fn unprobed(facts: &ProcessFacts, growth: &Growth, at: f64, error: &Error) -> Find {
+    let why = if facts.is_alive() {
+        format!(
+            "it grows, and its allocator can't be probed: {error:#}; what it maps can be followed: \
+             memprof trace --pid {} --events mmap",
+            facts.pid.0
+        )
+    } else {
+        "it grew, and ended before it could be probed".to_owned()
+    };
     Find {
         at_seconds: at,
-        why: format!(
-            "it grows, and its allocator can't be probed: {error}; what it maps can be followed: memprof \
-             trace --pid {} --events mmap",
-            facts.pid.0
-        ),
+        why,
         ..nothing_of(facts, growth)
     }
 }
@@ -164,6 +171,7 @@ impl Hunt {
             overhead,
             growing: list.grown().into_iter().filter_map(grown).collect(),
             notes: notes(&list),
+            finds_left_out: self.made - self.finds.len() as u64,
             finds: std::mem::take(&mut self.finds),
         }
     }
