@@ -1,5 +1,6 @@
 //! What an exact look has shown, by its report.
 
+use super::question::Question;
 use crate::report::{FindKind, LeakDetection, Report, TopAllocator, Verdict};
 
 /// Growth of resident memory is elsewhere if blocks explain less than this share of it.
@@ -15,14 +16,15 @@ pub enum Conclusion {
 }
 
 impl Conclusion {
-    /// Whether it is known what leaks.
+    /// Whether it is known what leaks: growth may still turn out to be that of a store.
     pub fn is_leak(&self) -> bool {
-        matches!(self, Self::Find(FindKind::Leak | FindKind::Growing, ..))
+        matches!(self, Self::Find(FindKind::Leak, ..))
     }
 }
 
-/// Concludes from the report of a look; `min_growth` in bytes as of the watch.
-pub fn conclude(report: &Report, min_confidence: f64, min_growth: u64) -> Conclusion {
+/// Concludes from the report of a look that was to answer `question`; `min_growth` in bytes as of the
+/// watch.
+pub fn conclude(report: &Report, question: Question, min_growth: u64) -> Conclusion {
     let whole = &report.leak_detection;
     let of_whole = is_suspect(whole.verdict).then_some((whole.verdict, whole.confidence));
     let of_path = guiltiest(report).map(|one| (one.verdict, one.confidence));
@@ -32,9 +34,9 @@ pub fn conclude(report: &Report, min_confidence: f64, min_growth: u64) -> Conclu
         _ => of_whole.or(of_path),
     };
     if let Some((verdict, confidence)) = suspect {
-        let is_sure = confidence.is_some_and(|sure| sure >= min_confidence);
+        let explains = question.is_explained_by(suspected_rate(report));
         let kind = match verdict {
-            _ if !is_sure => FindKind::Undecided,
+            _ if !question.is_sure(confidence) || !explains => FindKind::Undecided,
             Verdict::Leak => FindKind::Leak,
             _ => FindKind::Growing,
         };
@@ -51,6 +53,19 @@ pub fn conclude(report: &Report, min_confidence: f64, min_growth: u64) -> Conclu
         _ => return Conclusion::Innocent(verdict),
     };
     Conclusion::Find(kind, verdict, confidence)
+}
+
+/// How fast all grows that leaks or may leak, bytes per second.
+pub fn suspected_rate(report: &Report) -> f64 {
+    let whole = &report.leak_detection;
+    let of_whole = whole.rate_bytes_per_second;
+    let of_whole = of_whole.filter(|_| is_suspect(whole.verdict));
+    let suspects = report
+        .top_allocators
+        .iter()
+        .filter(|one| is_suspect(one.verdict));
+    let of_paths: f64 = suspects.filter_map(|one| one.rate_bytes_per_second).sum();
+    of_whole.map_or(of_paths, |rate| rate.max(of_paths))
 }
 
 /// The call path to go and fix: of those that leak, or else grow, the fastest.

@@ -19,7 +19,8 @@ mod series;
 mod significance;
 mod watchlist;
 
-pub use conclusion::{Conclusion, conclude, guiltiest};
+pub use conclusion::{Conclusion, conclude, guiltiest, suspected_rate};
+pub use patience::Patience;
 pub use question::Question;
 pub use series::WATCH_PERIOD;
 pub use significance::Growth;

@@ -4,7 +4,7 @@ use super::significance::Growth;
 
 /// From a look that found nothing to the next; each further pause is twice as long.
 const FIRST_PAUSE: f64 = 60.0;
-/// The longest pause, seconds.
+/// The longest pause, seconds; of a leak that is known the first one.
 const LONGEST_PAUSE: f64 = 3600.0;
 /// What grows surely so many times as fast as when it was looked at has something new to show.
 const CLEARLY_FASTER: f64 = 2.0;
@@ -26,15 +26,25 @@ impl Patience {
         self.looks
     }
 
-    /// A look has ended that found nothing for sure.
+    /// A look at a process that grew so fast has ended, and found nothing for sure.
     pub fn looked(&mut self, at: f64, rate: f64) {
         let pause = FIRST_PAUSE * 2f64.powi(self.looks.min(30).cast_signed());
+        self.wait(at, pause.min(LONGEST_PAUSE), rate);
+    }
+
+    /// A look has found what leaks: it will go on, and hide what else there may be.
+    pub fn found(&mut self, at: f64, rate: f64) {
+        let pause = LONGEST_PAUSE * 2f64.powi(self.looks.min(30).cast_signed());
+        self.wait(at, pause, rate);
+    }
+
+    fn wait(&mut self, at: f64, pause: f64, rate: f64) {
         self.looks += 1;
-        self.next = at + pause.min(LONGEST_PAUSE);
+        self.next = at + pause;
         self.rate = rate;
     }
 
-    /// There is nothing more to find out: the leak is known, or the process can't be probed.
+    /// There is nothing more to find out: the process can't be probed.
     pub fn settle(&mut self) {
         self.looks += 1;
         self.settled = true;
@@ -86,6 +96,17 @@ mod tests {
         assert!(patience.allows(11.0, &growing(3e6)));
         patience.looked(12.0, 3e6);
         assert!(!patience.allows(13.0, &growing(3e6)));
+    }
+
+    #[test]
+    fn what_is_known_to_leak_is_left_in_peace_ever_longer() {
+        let mut patience = Patience::default();
+        patience.found(0.0, 1e6);
+        assert!(!patience.allows(3599.0, &growing(1e6)));
+        assert!(patience.allows(3601.0, &growing(1e6)));
+        patience.found(3601.0, 1e6);
+        assert!(!patience.allows(3601.0 + 7000.0, &growing(1e6)));
+        assert!(patience.allows(4000.0, &growing(9e6)), "another leak");
     }
 
     #[test]

@@ -89,13 +89,10 @@ impl Judged {
         judgement.is_some_and(|one| matches!(one.verdict, Verdict::Leak | Verdict::Growing))
     }
 
-    /// How sure the surest leak of a call path is; `None` if none leaks.
-    pub fn surest_leak(&self) -> Option<f64> {
-        let leaks = self.sites.values();
-        leaks
-            .filter(|one| one.verdict == Verdict::Leak)
-            .filter_map(|one| one.confidence)
-            .max_by(f64::total_cmp)
+    /// What was said of the call paths that leak.
+    pub fn leaks(&self) -> impl Iterator<Item = &Judgement> {
+        let sites = self.sites.values();
+        sites.filter(|one| one.verdict == Verdict::Leak)
     }
 
     /// Of one site: as it was judged with the others, or by itself if it was not.

@@ -37,7 +37,7 @@ use crate::{
     export::{write_find, write_hunt},
     failure::BadInput,
     host,
-    hunt::{Conclusion, Growth, Question, WatchedId, conclude},
+    hunt::{Conclusion, Growth, Patience, Question, WatchedId, conclude},
     report::{Find, FindKind, HuntOverhead, Report},
     target::process::ProcessFacts,
 };
@@ -171,25 +171,30 @@ impl Hunt {
         }
         self.looks += 1;
         self.say_look(&facts, &growth, at_most);
-        let looked = self.probe(&facts, at_most, news, signals).await?;
+        let looked = self.probe(&facts, &growth, at_most, news, signals).await?;
         let at = self.seconds();
         let (find, ended) = match looked {
             Looked::Unprobed(error) => {
                 // What memprof was not let do may go the next time.
-                let again = (!error.is::<BadInput>()).then_some((at, growth.rate));
-                self.note_look(id, FindKind::Unprobed.name(), again);
+                let for_good = error.is::<BadInput>();
+                self.note_look(id, FindKind::Unprobed.name(), |patience| match for_good {
+                    true => patience.settle(),
+                    false => patience.looked(at, growth.rate),
+                });
                 (Some(unprobed(&facts, &growth, at, &error)), None)
             }
             Looked::Probed(report, ended) => {
                 let config = &self.config;
-                let conclusion = conclude(&report, config.min_confidence, config.min_growth);
+                let conclusion = conclude(&report, self.question(&growth), config.min_growth);
                 self.charge(&report);
-                let again = (!conclusion.is_leak()).then_some((at, growth.rate));
                 let said = match conclusion {
                     Conclusion::Find(kind, ..) => kind.name(),
                     Conclusion::Innocent(_) => "innocent",
                 };
-                self.note_look(id, said, again);
+                self.note_look(id, said, |patience| match conclusion.is_leak() {
+                    true => patience.found(at, growth.rate),
+                    false => patience.looked(at, growth.rate),
+                });
                 self.leaks += u64::from(conclusion.is_leak());
                 self.say_looked(&facts, &report, &conclusion);
                 let find = found(&facts, &growth, at, &conclusion, report);
@@ -209,17 +214,18 @@ impl Hunt {
         Ok(ended)
     }
 
-    /// What a look came to; `again` is when it ended and how fast the process grew, if it is to be
-    /// looked at again.
-    fn note_look(&self, id: WatchedId, said: &'static str, again: Option<(f64, f64)>) {
-        let mut list = self.watch.list();
-        let Some(process) = list.get_mut(id) else {
-            return;
-        };
-        process.said = Some(said);
-        match again {
-            Some((at, rate)) => process.patience.looked(at, rate),
-            None => process.patience.settle(),
+    /// What a look came to, and how long the process has peace then.
+    fn note_look(&self, id: WatchedId, said: &'static str, wait: impl FnOnce(&mut Patience)) {
+        if let Some(process) = self.watch.list().get_mut(id) {
+            process.said = Some(said);
+            wait(&mut process.patience);
+        }
+    }
+
+    fn question(&self, growth: &Growth) -> Question {
+        Question {
+            min_confidence: self.config.min_confidence,
+            rate: growth.rate,
         }
     }
 
@@ -227,6 +233,7 @@ impl Hunt {
     async fn probe(
         &self,
         facts: &ProcessFacts,
+        growth: &Growth,
         at_most: Duration,
         news: &mut Interval,
         signals: &mut UnboundedReceiver<Told>,
@@ -253,9 +260,7 @@ impl Hunt {
             // What is wrong with one process is no end of the hunt.
             Err(error) => return Ok(Looked::Unprobed(error)),
         };
-        run.ask(Question {
-            min_confidence: self.config.min_confidence,
-        });
+        run.ask(self.question(growth));
         let ended = {
             let mut end = pin!(run.until_end(heard, signals));
             loop {

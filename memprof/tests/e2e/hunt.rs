@@ -101,6 +101,10 @@ fn the_one_that_leaks_is_found_among_ten_and_its_function_and_nobody_else_is_pro
     for process in &mut all {
         assert!(process.is_running(), "unharmed: {}", process.stderr());
     }
+    assert!(
+        has_been_probed(leaker),
+        "this test can't see what probes leave"
+    );
     assert!(!innocents.iter().any(|pid| has_been_probed(*pid)));
     assert_no_probe_left(leaker);
 

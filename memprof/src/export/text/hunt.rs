@@ -9,7 +9,9 @@ use super::page::{Page, Paint};
 use super::summary::{runs_out, verdict_name};
 use super::table::{self, Row};
 use super::{Style, labelled, plural};
-use crate::report::{Find, FindKind, GrownProcess, Hunt, Report, Verdict, WatchedGrowth};
+use crate::report::{
+    Find, FindKind, GrownProcess, Hunt, Report, TopAllocator, Verdict, WatchedGrowth,
+};
 use crate::units::{format_count, format_rate, format_seconds, format_size, format_size_change};
 
 /// Call paths of one find that are shown.
@@ -75,12 +77,16 @@ pub(in crate::export) fn write_hunt(
         let left_out = format_count(hunt.processes_left_out);
         whom.push_str(&format!(", {left_out} left out"));
     }
-    let kinds = [FindKind::Leak, FindKind::Growing];
-    let leaks = hunt.finds.iter().filter(|find| kinds.contains(&find.kind));
-    let outcome = match leaks.count() {
+    let leaks = hunt.finds.iter().filter(|find| find.kind == FindKind::Leak);
+    let leaks = leaks.count();
+    let mut outcome = match leaks {
         0 => "no leak found".to_owned(),
         count => format!("{} found", plural(count as u64, "leak")),
     };
+    match hunt.finds.len() - leaks {
+        0 => {}
+        others => outcome.push_str(&format!(", {}", plural(others as u64, "other find"))),
+    }
     let paint = if hunt.finds.is_empty() {
         Paint::Good
     } else {
@@ -168,8 +174,13 @@ fn write_paths(page: &mut Page<'_>, report: &Report, find: &Find) -> io::Result<
         shown.extend(all.first());
     }
     let figures = Figures::of(report, all);
-    for one in shown.iter().take(SHOWN_PATHS) {
-        allocator::write(page, report, one, &figures, None)?;
+    for (rank, one) in (1..).zip(shown.iter().take(SHOWN_PATHS)) {
+        // Its place among those that leak, not among all.
+        let one = TopAllocator {
+            rank,
+            ..(*one).clone()
+        };
+        allocator::write(page, report, &one, &figures, None)?;
         page.blank()?;
     }
     if shown.len() > SHOWN_PATHS {
@@ -198,7 +209,7 @@ fn write_grown(page: &mut Page<'_>, grown: &[GrownProcess]) -> io::Result<()> {
             name: described(one),
         })
         .collect();
-    let heads = ["grew", "from", "to", "rate"];
+    let heads = ["change", "from", "to", "rate"];
     table::write(page, "Processes that grew", heads, &rows)?;
     if grown.len() > SHOWN_PROCESSES {
         let more = format!("  and {} more", grown.len() - SHOWN_PROCESSES);

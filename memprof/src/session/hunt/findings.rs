@@ -11,13 +11,13 @@ use super::{
 use crate::{
     config::TargetChoice,
     host,
-    hunt::{Conclusion, Growth, Watched, Watchlist, guiltiest},
+    hunt::{Conclusion, Growth, Watched, Watchlist, guiltiest, suspected_rate},
     report::{
         Find, FindKind, GrownProcess, Hunt as HuntReport, HuntOverhead, HuntSchema, HuntScope,
         Memprof, Report, Verdict, WatchedGrowth,
     },
     target::process::ProcessFacts,
-    units::{format_seconds, format_size},
+    units::{format_rate, format_seconds, format_size},
 };
 
 /// What an exact look came to; `None` if it had nothing to show.
@@ -31,7 +31,7 @@ pub(super) fn found(
     let Conclusion::Find(kind, verdict, confidence) = *conclusion else {
         return None;
     };
-    let mut why = why(kind, facts, &report);
+    let mut why = why(kind, facts, growth, &report);
     let has_ended = !facts.is_alive();
     if has_ended {
         why.push_str("; it ended while it was looked at");
@@ -89,7 +89,7 @@ fn nothing_of(facts: &ProcessFacts, growth: &Growth) -> Find {
     }
 }
 
-fn why(kind: FindKind, facts: &ProcessFacts, report: &Report) -> String {
+fn why(kind: FindKind, facts: &ProcessFacts, growth: &Growth, report: &Report) -> String {
     let judged = || {
         let first = report.leak_detection.reasons.first().cloned();
         first.unwrap_or_else(|| "the exact look judged it so".to_owned())
@@ -111,9 +111,12 @@ fn why(kind: FindKind, facts: &ProcessFacts, report: &Report) -> String {
             format_seconds(report.duration_seconds),
             facts.pid.0
         ),
-        FindKind::Undecided | FindKind::Unprobed => {
-            format!("the exact look was not sure: {}", judged())
-        }
+        FindKind::Undecided | FindKind::Unprobed => format!(
+            "the exact look was not sure of more than {} of {}: {}",
+            format_rate(suspected_rate(report)),
+            format_rate(growth.rate),
+            judged()
+        ),
     }
 }
 
@@ -151,6 +154,7 @@ impl Hunt {
     /// All that it found.
     pub(super) fn report(&mut self) -> HuntReport {
         let list = self.watch.list();
+        let left_out = self.made - self.finds.len() as u64;
         let overhead = HuntOverhead {
             own_cpu_seconds: own_cpu_seconds(),
             watch_cpu_seconds: self.watch.cpu_seconds(),
@@ -170,20 +174,25 @@ impl Hunt {
             looks: self.looks,
             overhead,
             growing: list.grown().into_iter().filter_map(grown).collect(),
-            notes: notes(&list),
-            finds_left_out: self.made - self.finds.len() as u64,
+            notes: notes(&list, left_out),
+            finds_left_out: left_out,
             finds: std::mem::take(&mut self.finds),
         }
     }
 }
 
-fn notes(list: &Watchlist) -> Vec<String> {
+fn notes(list: &Watchlist, finds_left_out: u64) -> Vec<String> {
     let mut notes = Vec::new();
     if list.left_out() > 0 {
         notes.push(format!(
             "{} processes were not watched: there was room for {} at one time",
             list.left_out(),
             crate::hunt::MAX_WATCHED
+        ));
+    }
+    if finds_left_out > 0 {
+        notes.push(format!(
+            "{finds_left_out} further finds were told when they were made, and are not kept"
         ));
     }
     notes

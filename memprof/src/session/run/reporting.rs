@@ -119,9 +119,9 @@ impl Run {
         let state = self.shared.lock();
         let context = self.context(&counters, state.pipeline.ticks());
         let judged = state.pipeline.judge(now, &context);
-        let leak = judged.surest_leak();
         let whole = (judged.whole.verdict, judged.whole.confidence);
-        question.is_answered(whole, leak, seconds_since(self.start, now))
+        let leaks = judged.leaks().map(|one| (one.confidence, one.rate));
+        question.is_answered(whole, leaks, seconds_since(self.start, now))
     }
 
     pub(super) fn alert_if_new(&mut self, report: &Report) {
