@@ -29,10 +29,15 @@ pub enum Counter {
     LostMap = 10,
     /// Ends of mappings whose record found the ring full, or of such threads.
     LostUnmap = 11,
+    /// Pages that became resident or were given back, whose record found the ring full, or of threads
+    /// past the table's limit.
+    LostPages = 12,
+    /// Changes of resident memory by system calls that don't say where.
+    PlacelessChanges = 13,
 }
 
 /// How many counters there are.
-pub const COUNTERS: usize = 12;
+pub const COUNTERS: usize = 14;
 
 /// The counters of one CPU, or their sum.
 pub type Counters = [u64; COUNTERS];

@@ -15,6 +15,7 @@
 //! | `UNMAP`         |    32 | kind, time    | address:57, length high:7 | 0           | space:24, length low:40 |
 //! | `UNMAP_FAILED`  |    32 | kind, time    | address:57, length high:7 | 0           | space:24, length low:40 |
 //! | `REMAP`         |    48 | kind, time    | new address:57, length high:7 | stack id | space:24, new length low:40, then old address:57, length high:7, then copies:1, inner:1, 22 bits of 0, old length low:40 |
+//! | `PAGES`         |    40 | kind, time    | address:57, length high:7 | stack id    | space:24, length low:40, then change:4, memory:2, toucher:2 |
 //! | `STACK`         | 32+8n | kind, time    | space:24, end:8, frames:8, by frame pointer:1 | stack id | 0, then n pcs         |
 //! | `FORK`          |    32 | kind, time    | parent pid:32, child:32   | parent space| child space           |
 //! | `EXEC`          |    32 | kind, time    | pid:32                    | old space   | new space             |
@@ -66,6 +67,8 @@ pub enum Kind {
     /// What the latest `Unmap` took away is mapped again, elsewhere or in another length; or it was
     /// copied, and no `Unmap` came before.
     Remap = 14,
+    /// Pages became resident, or were given back: see [`PageChange`].
+    Pages = 15,
 }
 
 impl Kind {
@@ -87,6 +90,7 @@ impl Kind {
             12 => Self::StackCopy,
             13 => Self::Appear,
             14 => Self::Remap,
+            15 => Self::Pages,
             _ => return None,
         })
     }
@@ -118,11 +122,15 @@ pub type MapWords = [u64; 5];
 pub type UnmapWords = [u64; 4];
 /// The record of a mapping that was moved, resized or copied.
 pub type RemapWords = [u64; 6];
+/// The record of pages that came or went.
+pub type PagesWords = [u64; 5];
 /// The record of a fork, exec, exit or appearance, and the head of a stack record.
 pub type RareWords = [u64; 4];
 
+/// Bytes of a page of memory.
+pub const PAGE_BYTES: u64 = 4096;
 /// Bytes of a page of stack.
-pub const STACK_PAGE_BYTES: usize = 4096;
+pub const STACK_PAGE_BYTES: usize = PAGE_BYTES as usize;
 /// Pages of stack in a copy.
 pub const STACK_COPY_PAGES: usize = 4;
 /// Words before the first page of a copy.
@@ -319,6 +327,105 @@ pub const fn remapping(words: &RemapWords) -> Remapping {
         length: length(words[1], words[3]),
         copies: words[5] & 1 != 0,
         inner: words[5] & 2 != 0,
+    }
+}
+
+/// What happened to pages.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageChange {
+    /// As many became resident as the length has; the address is the page that was touched, the others
+    /// lie around it. The kernel's own counter says how many.
+    Touched = 0,
+    /// The same, but how many could not be told: one is assumed.
+    TouchedSome = 1,
+    /// A page that could not be written to was written to: after a fork, that makes a copy of it.
+    Copied = 2,
+    /// A system call made a range resident, as far as it was not; at address 0 if that is not known.
+    Populated = 3,
+    /// A system call gave back what was resident in the range.
+    GivenBack = 4,
+    /// The same of the heap from the address on.
+    HeapGivenBack = 5,
+}
+
+/// What a page holds, as the kernel counts resident memory.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageMemory {
+    /// A file's contents.
+    File = 0,
+    /// Memory of the process's own.
+    Anonymous = 1,
+    /// Memory shared without a file, or by one in memory.
+    Shared = 3,
+}
+
+/// Who touched a page first.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageToucher {
+    /// The program.
+    Program = 0,
+    /// The kernel, in a system call of the program's.
+    Kernel = 1,
+}
+
+/// The last word of a `PAGES` record; `toucher` is a [`PageToucher`].
+#[inline(always)]
+pub const fn pages_word(change: PageChange, memory: PageMemory, toucher: u64) -> u64 {
+    change as u64 | ((memory as u64) << 4) | (toucher << 6)
+}
+
+/// Packs a change of pages; `what` is a [`pages_word`]. `length` must be below 2^47.
+#[inline(always)]
+pub const fn pack_pages(
+    time_ns: u64,
+    space: u32,
+    address: u64,
+    length: u64,
+    stack_id: u64,
+    what: u64,
+) -> PagesWords {
+    [
+        head(Kind::Pages, time_ns),
+        place(address, length),
+        stack_id,
+        (space as u64 & SPACE_MASK) | (length << SPACE_BITS),
+        what,
+    ]
+}
+
+/// What happened, from word 4 of a `PAGES` record; `None` for a number that is no change.
+#[inline(always)]
+pub const fn page_change(word4: u64) -> Option<PageChange> {
+    Some(match word4 & 0xf {
+        0 => PageChange::Touched,
+        1 => PageChange::TouchedSome,
+        2 => PageChange::Copied,
+        3 => PageChange::Populated,
+        4 => PageChange::GivenBack,
+        5 => PageChange::HeapGivenBack,
+        _ => return None,
+    })
+}
+
+/// What the pages hold, from word 4 of a `PAGES` record; a number that is none of them is `Anonymous`.
+#[inline(always)]
+pub const fn page_memory(word4: u64) -> PageMemory {
+    match (word4 >> 4) & 3 {
+        0 => PageMemory::File,
+        3 => PageMemory::Shared,
+        _ => PageMemory::Anonymous,
+    }
+}
+
+/// Who touched them, from word 4 of a `PAGES` record.
+#[inline(always)]
+pub const fn page_toucher(word4: u64) -> PageToucher {
+    match (word4 >> 6) & 3 {
+        0 => PageToucher::Program,
+        _ => PageToucher::Kernel,
     }
 }
 

@@ -12,6 +12,18 @@ pub struct KernelOffsets {
     pub task_mm: u32,
     /// `mm_struct.brk`, where the heap ends.
     pub mm_brk: u32,
+    /// `mm_struct.rss_stat`, the counters of resident pages: of files, anonymous, swapped, shared.
+    pub mm_resident: u32,
+    /// Bytes of one of them.
+    pub counter_bytes: u32,
+    /// `percpu_counter.count`, what the CPUs have added to the common sum.
+    pub counter_sum: u32,
+    /// `percpu_counter.counters`, what each CPU has not added yet.
+    pub counter_parts: u32,
+    /// `bpf_array.pptrs`, where the first value of a map is that has one for each CPU.
+    pub map_values: u32,
+    /// `task_struct.pagefault_disabled`: above 0 the kernel only tries to read.
+    pub task_only_tries: u32,
     /// `task_struct.tgid`.
     pub task_tgid: u32,
     /// `task_struct.thread.fsbase`, the thread pointer.

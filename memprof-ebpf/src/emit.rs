@@ -28,7 +28,7 @@ pub fn now() -> u64 {
 /// Adds one to this CPU's `counter`.
 #[inline(always)]
 pub fn count(counter: Counter) {
-    const { assert!((Counter::LostUnmap as usize) < COUNTER_COUNT) };
+    const { assert!((Counter::PlacelessChanges as usize) < COUNTER_COUNT) };
     if let Some(counters) = COUNTERS.get_ptr_mut(0) {
         // SAFETY: in bounds as asserted. A program that preempts this one may lose a count of the
         // same CPU between the read and the write; exact counting would cost an atomic per hit.

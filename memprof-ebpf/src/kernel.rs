@@ -5,11 +5,17 @@ use memprof_common::settings::{KernelOffsets, NAME_BYTES};
 
 /// Written by the loader before the programs are loaded.
 #[unsafe(no_mangle)]
-static OFFSETS: KernelOffsets = KernelOffsets {
+pub(crate) static OFFSETS: KernelOffsets = KernelOffsets {
     known: 0,
     task_utask: 0,
     task_mm: 0,
     mm_brk: 0,
+    mm_resident: 0,
+    counter_bytes: 0,
+    counter_sum: 0,
+    counter_parts: 0,
+    map_values: 0,
+    task_only_tries: 0,
     task_tgid: 0,
     task_thread_pointer: 0,
     task_leader: 0,
@@ -30,9 +36,10 @@ const MAX_RETURN_INSTANCES: u32 = 64;
 macro_rules! offset {
     ($field:ident) => {
         // SAFETY: a plain read of a static that nothing writes while programs run.
-        (unsafe { core::ptr::read_volatile(&raw const OFFSETS.$field) }) as u64
+        (unsafe { core::ptr::read_volatile(&raw const $crate::kernel::OFFSETS.$field) }) as u64
     };
 }
+pub(crate) use offset;
 
 #[inline(always)]
 fn word(address: u64) -> Option<u64> {

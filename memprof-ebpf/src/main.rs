@@ -9,13 +9,16 @@
 
 mod copy;
 mod emit;
+mod faults;
 mod filter;
 mod kernel;
 mod maps;
+mod memo;
 mod pending;
 mod probes;
 mod process;
 mod registers;
+mod resident;
 mod rules;
 mod sample;
 mod scope;

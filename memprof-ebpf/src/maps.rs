@@ -15,7 +15,7 @@ use memprof_common::{
     unwind::{Chunk, MAX_SEGMENTS, Page, ProcessMappings, SEGMENT_CHUNKS},
 };
 
-use crate::copy::Budget;
+use crate::{copy::Budget, resident::Counted};
 
 /// `BPF_F_NO_PREALLOC`: entries cost memory only while they exist.
 const ON_DEMAND: u32 = 1;
@@ -53,6 +53,14 @@ pub static SENT_STACKS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(MAX_
 /// By the hash of a broken walk's program counters, at how many depths it was met.
 #[map]
 pub static BROKEN_WALKS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(MAX_BROKEN_WALKS, 0);
+
+/// A value of each CPU's, of which only the addresses matter (`resident.rs`).
+#[map]
+pub static HERE: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// What each CPU knows of the counters of resident memory of the process that it saw last.
+#[map]
+pub static COUNTED: PerCpuArray<Counted> = PerCpuArray::with_max_entries(1, 0);
 
 /// Copies made lately.
 #[map]

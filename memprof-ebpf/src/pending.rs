@@ -15,7 +15,9 @@ use memprof_common::{
 
 use crate::{
     emit::count,
+    faults::{self, Fault},
     kernel::{hijacked_return_address, may_be_trampoline},
+    memo::{self, Memo},
     registers::{Entry, RETURN_SLOT},
     syscalls::SystemCall,
     trail::Trail,
@@ -105,6 +107,8 @@ pub struct Thread {
     pub trail: Trail,
     pub window: Window,
     pub system_call: SystemCall,
+    pub fault: Fault,
+    pub memo: Memo,
     /// The stack record that the walk of a stack fills: its head, then program counters.
     pub record: [u64; STACK_HEADER_WORDS + MAX_FRAMES],
 }
@@ -122,6 +126,8 @@ pub fn begin_anew(thread: *mut Thread) {
         (*thread).noted.return_slot = 0;
         (*thread).given.address = 0;
     }
+    faults::forget(thread);
+    memo::forget(thread);
     window::forget_limit(thread);
 }
 

@@ -20,6 +20,7 @@ use crate::{
     emit::{count, wakeup},
     kernel::thread_pointer,
     maps::{BROKEN_WALKS, LATELY_SENT, RARE, SENT_STACKS},
+    memo,
     pending::Thread,
     registers::CallerRegisters,
     trail,
@@ -51,6 +52,23 @@ pub fn stack_id(
         remember_sent(walk.hash);
     }
     walk.hash
+}
+
+/// The id of the stack that begins at the very instruction of `caller`: most likely the one that the
+/// thread was last asked for.
+#[inline(always)]
+pub fn repeated_stack_id(
+    thread: *mut Thread,
+    space: u32,
+    caller: &impl CallerRegisters,
+    time: u64,
+) -> u64 {
+    if let Some(id) = memo::recall(thread, space, caller.registers()) {
+        return id;
+    }
+    let id = stack_id(thread, space, Innermost::Instruction, caller, time);
+    memo::end(thread, was_sent_lately(id).then_some(id));
+    id
 }
 
 /// Whether this CPU has found `id` among the sent stacks: a word of an array costs a tenth of a

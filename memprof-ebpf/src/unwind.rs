@@ -19,6 +19,7 @@ use memprof_common::{
 use crate::{
     kernel::{hijacked_return_address, may_be_trampoline},
     maps::{MAPPINGS, MAPPINGS_VERSION},
+    memo,
     pending::Thread,
     registers::{RETURN_SLOT, Registers},
     rules::{is_code, rule_at},
@@ -80,6 +81,12 @@ fn code_of(thread: *mut Thread, space: u32) -> Code {
     // SAFETY: as above.
     unsafe { (*thread).code = code };
     code
+}
+
+/// Which mappings the code of `space`, which is the thread's, is known by.
+#[inline(always)]
+pub fn generation_of(thread: *mut Thread, space: u32) -> u64 {
+    code_of(thread, space).generation
 }
 
 /// What the callback of `bpf_loop` is handed: it may only point into the BPF stack.
@@ -193,12 +200,11 @@ fn find_caller(thread: *mut Thread, code: Code) -> Option<StackEnd> {
             } else {
                 frame
             };
-            let Some(slot) = window::read(thread, base.wrapping_add(slot_offset(rule) as u64))
-            else {
+            let Some(slot) = read(thread, base.wrapping_add(slot_offset(rule) as u64)) else {
                 return Some(StackEnd::Broken);
             };
             if rbp_at_rbp(rule) {
-                let Some(saved) = window::read(thread, frame) else {
+                let Some(saved) = read(thread, frame) else {
                     return Some(StackEnd::Broken);
                 };
                 caller_frame = saved;
@@ -220,7 +226,7 @@ fn find_caller(thread: *mut Thread, code: Code) -> Option<StackEnd> {
             if frame < stack || frame & 7 != 0 {
                 return Some(StackEnd::Broken);
             }
-            let Some(saved) = window::read(thread, frame) else {
+            let Some(saved) = read(thread, frame) else {
                 return Some(StackEnd::Broken);
             };
             caller_frame = saved;
@@ -232,10 +238,11 @@ fn find_caller(thread: *mut Thread, code: Code) -> Option<StackEnd> {
         return Some(StackEnd::Broken);
     }
     let slot = cfa - RETURN_SLOT;
-    let Some(mut return_address) = window::read(thread, slot) else {
+    let Some(mut return_address) = read(thread, slot) else {
         return Some(StackEnd::Broken);
     };
     if may_be_trampoline(return_address) {
+        memo::forget(thread);
         let original = hijacked_return_address(slot);
         if original != 0 {
             return_address = original;
@@ -251,6 +258,14 @@ fn find_caller(thread: *mut Thread, code: Code) -> Option<StackEnd> {
     }
     go_to(thread, return_address, cfa, caller_frame, 1);
     None
+}
+
+/// A word of the stack.
+#[inline(always)]
+fn read(thread: *mut Thread, address: u64) -> Option<u64> {
+    let word = window::read(thread, address)?;
+    memo::note(thread, address, word);
+    Some(word)
 }
 
 /// Whether a function begins at `pc`, with nothing before it. No call returns there: it is the
@@ -300,12 +315,13 @@ fn saved_frame(thread: *mut Thread, cfa: u64, rule: u32) -> Option<u64> {
     if offset == 0 {
         return None;
     }
-    window::read(thread, cfa.wrapping_add(offset as u64))
+    read(thread, cfa.wrapping_add(offset as u64))
 }
 
 /// From a signal trampoline to what the signal interrupted.
 #[inline(always)]
 fn interrupted(thread: *mut Thread, stack: u64) -> Option<StackEnd> {
+    memo::forget(thread);
     // SAFETY: the helper checks the addresses and fails on one that cannot be read.
     let registers = unsafe {
         (

@@ -29,6 +29,20 @@ pub fn clear(thread: *mut Thread) {
     unsafe { (*thread).window.bytes = 0 };
 }
 
+/// Reads `bytes`, at most a window full, from `address` on into the scratch; whether that could be done.
+#[inline(always)]
+pub fn read_at_once(thread: *mut Thread, address: u64, bytes: u64) -> bool {
+    clear(thread);
+    bytes != 0 && copy(thread, address, bytes)
+}
+
+/// Room for other things than the stack; the window must be cleared.
+#[inline(always)]
+pub fn scratch(thread: *mut Thread) -> *mut u64 {
+    // SAFETY: as above.
+    unsafe { (&raw mut (*thread).window.words).cast() }
+}
+
 /// Forgets where the stack ends: it is another one.
 #[inline(always)]
 pub fn forget_limit(thread: *mut Thread) {

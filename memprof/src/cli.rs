@@ -116,7 +116,8 @@ pub struct TracingArgs {
     pub duration: Option<String>,
 
     /// What to follow: malloc (blocks of the C allocation functions), mmap (what is mapped past
-    /// them: every system call of every process takes some longer then), or both: malloc,mmap
+    /// them: every system call of every process takes some longer then), faults (who first touches
+    /// memory, whatever the language: no probe in any program), or several: malloc,faults
     #[arg(long, value_name = "KINDS", default_value = "malloc")]
     pub events: String,
 

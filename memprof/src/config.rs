@@ -104,6 +104,8 @@ pub struct Events {
     pub malloc: bool,
     /// Mappings, by system calls.
     pub mmap: bool,
+    /// Pages that become resident, by page faults.
+    pub faults: bool,
 }
 
 /// What the call paths are sorted by, the most first.
@@ -307,14 +309,17 @@ fn events(text: &str) -> Result<Events> {
     let mut events = Events {
         malloc: false,
         mmap: false,
+        faults: false,
     };
     for kind in text.split(',').map(str::trim) {
         match kind {
             "malloc" => events.malloc = true,
             "mmap" => events.mmap = true,
+            "faults" => events.faults = true,
             _ => {
                 return Err(bad_input!(
-                    "--events {text:?}: {kind:?} is no kind of event: give malloc, mmap or malloc,mmap"
+                    "--events {text:?}: {kind:?} is no kind of event: give malloc, mmap, faults or \
+                     some of them, such as malloc,faults"
                 ));
             }
         }
@@ -490,23 +495,24 @@ mod tests {
     }
 
     #[test]
-    fn blocks_are_followed_unless_mappings_are_asked_for() {
+    fn blocks_are_followed_unless_something_else_is_asked_for() {
         let events = |words: &[&str]| {
             let events = config(words).unwrap().events;
-            (events.malloc, events.mmap)
+            (events.malloc, events.mmap, events.faults)
         };
-        assert_eq!(events(&["--pid", "7"]), (true, false));
-        assert_eq!(events(&["--pid", "7", "--events", "mmap"]), (false, true));
+        assert_eq!(events(&["--pid", "7"]), (true, false, false));
+        let mmap = events(&["--pid", "7", "--events", "mmap"]);
+        assert_eq!(mmap, (false, true, false));
         assert_eq!(
-            events(&["--pid", "7", "--events", "mmap, malloc"]),
-            (true, true)
+            events(&["--pid", "7", "--events", "faults, malloc"]),
+            (true, false, true)
         );
     }
 
     #[test]
     fn what_makes_no_sense_is_refused_in_one_line() {
-        assert!(refusal(&["--pid", "1", "--events", "malloc,faults"]).contains("\"faults\""));
-        assert!(refusal(&["--pid", "1", "--events", ""]).contains("malloc,mmap"));
+        assert!(refusal(&["--pid", "1", "--events", "malloc,fault"]).contains("\"fault\""));
+        assert!(refusal(&["--pid", "1", "--events", ""]).contains("malloc, mmap, faults"));
         let sampled = ["--pid", "1", "--events", "mmap", "--sample-bytes", "1MiB"];
         assert!(refusal(&sampled).contains("--sample-bytes"));
         assert!(refusal(&[]).contains("nothing to trace"));

@@ -14,7 +14,7 @@ use crate::{
     identity::Pid,
     probes::{
         attach::survey,
-        kernel_side::KernelSide,
+        kernel_side::{Beside, KernelSide},
         offsets::{KERNEL_BTF, kernel_offsets},
     },
     target::process::require_traceable,
@@ -152,8 +152,9 @@ fn type_information() -> Result<String, Problem> {
 }
 
 fn programs() -> Result<String, Problem> {
-    let loaded = kernel_offsets(Path::new(KERNEL_BTF))
-        .and_then(|offsets| KernelSide::load(offsets, TRIAL_RING_BYTES, WideScope::default()));
+    let loaded = kernel_offsets(Path::new(KERNEL_BTF)).and_then(|offsets| {
+        KernelSide::load(offsets, TRIAL_RING_BYTES, WideScope::default(), Beside::ALL)
+    });
     match loaded {
         Ok(_) => Ok("loaded, verified and taken out again".to_owned()),
         Err(error) => Err(problem(

@@ -14,7 +14,7 @@ use crate::{
     config::{DiffConfig, ReportConfig, Sort},
     diff::{By, compare},
     export::{write_diff, write_snapshot_diff},
-    report::TopAllocator,
+    report::{TopAllocator, TopToucher},
     saved::{self, Pair},
     session::output::Output,
     snapshot,
@@ -28,9 +28,11 @@ pub fn report(config: &ReportConfig) -> Result<ExitCode> {
     let mut report = saved::read(&config.file)?;
     if let Some(sort) = config.sort {
         reorder(&mut report.top_allocators, sort);
+        reorder_touchers(&mut report.top_touchers, sort);
     }
     if let Some(top) = config.top {
         report.top_allocators.truncate(top);
+        report.top_touchers.truncate(top);
     }
     let mut output = Output::open(&config.output, config.format)?;
     let mut exporter = config.format.exporter(output.style());
@@ -91,6 +93,18 @@ fn reorder(rows: &mut [TopAllocator], sort: Sort) {
             rate(other).total_cmp(&rate(one))
         }),
     }
+    for (rank, row) in (1..).zip(rows) {
+        row.rank = rank;
+    }
+}
+
+fn reorder_touchers(rows: &mut [TopToucher], sort: Sort) {
+    rows.sort_by_key(|row| {
+        Reverse(match sort {
+            Sort::Allocated => row.touched_bytes,
+            Sort::Outstanding | Sort::Count | Sort::Rate => row.resident_bytes,
+        })
+    });
     for (rank, row) in (1..).zip(rows) {
         row.rank = rank;
     }

@@ -3,6 +3,7 @@
 //!
 //! - `pipeline/space.rs`: one address space: members, live table, sites
 //! - `pipeline/mapped.rs`: mappings, and who is charged with them
+//! - `pipeline/touched.rs`: pages, and who touched them first
 //! - `pipeline/blocks.rs`: what allocations, frees and resizes do
 //! - `pipeline/parallel.rs`: the same for many at a time, by several threads
 //! - `pipeline/books.rs`: what is counted by site, by several threads
@@ -20,13 +21,14 @@ mod parallel;
 mod resizes;
 mod snapshot;
 mod space;
+mod touched;
 mod windows;
 mod workers;
 
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
-use memprof_common::sampling::Schedule;
+use memprof_common::{event::PAGE_BYTES, sampling::Schedule};
 
 use crate::events::event::{Event, Nanoseconds, Pid, SpaceId, StackEnd, StackId, What};
 use crate::events::order::Sink;
@@ -35,12 +37,14 @@ use crate::live::Division;
 use crate::stacks::sites::MAX_SITES;
 use crate::stacks::table::MAX_STACKS;
 use crate::stacks::{SiteTotals, StackTable};
-pub use judged::Judged;
+pub use judged::{Judged, Subject};
 pub use mapped::{MAX_MAPPED_PIECES, MappedTotals};
 use mapped::{Mapped, Range};
 use resizes::Resizes;
 pub use snapshot::{ProcessTotals, ShownFilter, SiteSnapshot, Snapshot};
 use space::Space;
+pub use touched::{FaultCounts, PageLimits, ToucherSnapshot};
+use touched::{Touch, Touched};
 pub use windows::{Cell, Windows};
 pub use workers::{Hastened, LEAST_RUN, Workers};
 
@@ -65,6 +69,8 @@ pub struct Limits {
     pub sites: usize,
     /// See [`MAX_STACKS`].
     pub stacks: usize,
+    /// Of pages.
+    pub pages: PageLimits,
 }
 
 impl Default for Limits {
@@ -75,6 +81,7 @@ impl Default for Limits {
             ended_spaces: MAX_ENDED_SPACES,
             sites: MAX_SITES,
             stacks: MAX_STACKS,
+            pages: PageLimits::default(),
         }
     }
 }
@@ -137,13 +144,19 @@ pub struct Pipeline {
     stacks: StackTable,
     resizes: Resizes,
     mapped: Mapped,
+    touched: Touched,
     live_blocks: usize,
     ticks: Ticks,
     /// What all series may remember.
     room: Room,
-    /// The course of the outstanding bytes, and of the targets' resident memory.
+    /// What growth is judged by.
+    subject: Subject,
+    /// The course of what is outstanding, or was touched and not given back; and of the targets' resident
+    /// memory.
     outstanding: Course,
     resident: Course,
+    /// The resident memory at the last look.
+    resident_bytes: Option<u64>,
     sampling: Schedule,
     /// Not every block was taken, at some time of the run.
     is_sampled: bool,
@@ -175,11 +188,14 @@ impl Pipeline {
             stacks: StackTable::with_limit(limits.stacks),
             resizes: Resizes::default(),
             mapped: Mapped::default(),
+            touched: Touched::with_limits(limits.pages),
             live_blocks: 0,
             ticks: Ticks::new(start, DEFAULT_SHIFT),
             room: Room::default(),
+            subject: Subject::default(),
             outstanding: Course::new(0),
             resident: Course::new(0),
+            resident_bytes: None,
             sampling: Schedule::default(),
             is_sampled: false,
             summary: Summary {
@@ -251,6 +267,27 @@ impl Pipeline {
             What::Unmap { address, length } => self.unmap(time, space, address, length),
             What::UnmapFailed { address, length } => self.undo_unmap(time, space, address, length),
             What::Remap(remap) => self.remap(time, space, &remap),
+            What::Touch {
+                address,
+                pages,
+                stack,
+                memory,
+                by,
+                how,
+            } => {
+                let touch = Touch {
+                    address,
+                    pages,
+                    stack,
+                    memory,
+                    by,
+                    how,
+                };
+                self.touch(space, &touch);
+            }
+            What::CopyPage { address, stack, by } => self.copy_page(space, address, stack, by),
+            What::GiveBack { address, length } => self.give_back(space, address, length),
+            What::GiveBackHeap { address } => self.give_back_heap(space, address),
             What::Stack(raw) => self.stacks.add(*raw),
             // Unwinding it takes files and time: what it gives comes by `continue_stack`.
             What::StackCopy(_) => {}
@@ -319,6 +356,11 @@ impl Pipeline {
         self.resident = Course::new(tick);
     }
 
+    /// Judges growth by something else from the start; see [`Subject`].
+    pub fn judge_by(&mut self, subject: Subject) {
+        self.subject = subject;
+    }
+
     /// What was not as it should be.
     pub fn counts(&self) -> Counts {
         self.counts
@@ -353,17 +395,26 @@ impl Pipeline {
     /// Notes how much is outstanding and resident now, for the course of both: several times a second.
     pub fn hold(&mut self, now: Nanoseconds, resident_bytes: Option<u64>) {
         let until = self.ticks.of(now).saturating_add(1);
-        let totals = &self.summary.totals;
-        let count = u32::try_from(totals.outstanding_count()).unwrap_or(u32::MAX);
-        self.outstanding
-            .hold(until, totals.outstanding_bytes() as f64, count);
+        let (bytes, count) = match self.subject {
+            Subject::Outstanding => {
+                let totals = &self.summary.totals;
+                (totals.outstanding_bytes(), totals.outstanding_count())
+            }
+            Subject::Resident => {
+                let bytes = self.touched().resident_bytes();
+                (bytes, bytes / PAGE_BYTES)
+            }
+        };
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.outstanding.hold(until, bytes as f64, count);
         if let Some(bytes) = resident_bytes {
-            let pages = u32::try_from(bytes / 4096).unwrap_or(u32::MAX);
+            let pages = u32::try_from(bytes / PAGE_BYTES).unwrap_or(u32::MAX);
             self.resident.hold(until, bytes as f64, pages);
+            self.resident_bytes = resident_bytes;
         }
         for space in &mut self.spaces {
             if space.ended_at.is_none() {
-                space.hold(until);
+                space.hold(until, self.subject);
             }
         }
     }
@@ -375,13 +426,22 @@ impl Pipeline {
 
     /// Says of each call path, and of the whole, how it has grown up to `now`.
     pub fn judge(&self, now: Nanoseconds, context: &Context) -> Judged {
-        judged::judge(
-            &self.spaces,
-            &self.outstanding,
-            &self.resident,
-            now,
-            context,
-        )
+        match self.subject {
+            Subject::Outstanding => judged::judge(
+                &self.spaces,
+                &self.outstanding,
+                &self.resident,
+                now,
+                context,
+            ),
+            Subject::Resident => {
+                let whole = match self.resident_bytes {
+                    Some(bytes) => (&self.resident, bytes),
+                    None => (&self.outstanding, self.touched().resident_bytes()),
+                };
+                judged::judge_resident_memory(&self.spaces, whole, now, context)
+            }
+        }
     }
 
     /// What is said of one site, which a snapshot named; `None` if its blocks are gone with their
@@ -448,7 +508,7 @@ impl Pipeline {
             self.start,
             seed,
             self.division,
-            self.limits.sites,
+            (self.limits.sites, self.limits.pages.sites),
         ));
         self.indices.insert(id, at);
         at
@@ -469,6 +529,7 @@ impl Pipeline {
             self.counts.unmatched_processes += 1;
             return;
         }
+        self.fork_pages(parent, at);
         let blocks = self.spaces[parent].table.len();
         if self.live_blocks + blocks > self.limits.live_blocks {
             self.counts.overflowed += blocks as u64;
@@ -508,6 +569,7 @@ impl Pipeline {
             self.summary.totals.discarded_bytes += before.outstanding_bytes();
             self.summary.totals.discarded_count += before.outstanding_count();
             self.discard_mappings(at);
+            self.discard_pages(at);
             self.spaces[at].discard(self.start);
             self.spaces[at].forget_series(&mut self.room);
             self.resizes.forget(space);
@@ -524,6 +586,7 @@ impl Pipeline {
         }
         if self.spaces[at].is_ended() {
             self.spaces[at].ended_at = Some(time);
+            self.keep_last_pages(at);
             self.end(space);
         }
     }
@@ -554,6 +617,7 @@ impl Pipeline {
         self.resizes.forget(id);
         self.live_blocks -= space.table.len();
         self.retire_mappings(&space);
+        self.retire_pages(&mut space);
         self.retired.add(&space.sites.sum());
         self.counts.retired_spaces += 1;
     }

@@ -99,6 +99,7 @@ fn report(paths: &[TopAllocator]) -> Report {
             ..LeakDetection::not_judged("")
         },
         top_allocators: paths.to_vec(),
+        top_touchers: Vec::new(),
         processes: Vec::new(),
         group_by: GroupBy::Process,
         groups: Vec::new(),

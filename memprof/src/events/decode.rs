@@ -1,13 +1,15 @@
 //! Bytes of a record to an [`Event`]. Total: any bytes give an event or an error, never a panic.
 
 use memprof_common::event::{
-    self, Kind, MAX_FRAMES, MapRequest, STACK_COPY_HEADER_WORDS, STACK_COPY_PAGES,
-    STACK_HEADER_WORDS, STACK_PAGE_BYTES, alloc_size, stack_by_frame_pointer, stack_copy_frames,
+    self, Kind, MAX_FRAMES, MapRequest, PAGE_BYTES, PageChange, PagesWords,
+    STACK_COPY_HEADER_WORDS, STACK_COPY_PAGES, STACK_HEADER_WORDS, STACK_PAGE_BYTES, alloc_size,
+    page_change, page_memory, page_toucher, stack_by_frame_pointer, stack_copy_frames,
     stack_copy_interrupted, stack_copy_pages, stack_end, stack_frames, time_ns,
 };
 
 use super::event::{
-    CopiedRegisters, Event, MappingKind, Pid, RawStack, Remap, SpaceId, StackCopy, StackId, What,
+    CopiedRegisters, Event, MappingKind, Pid, RawStack, Remap, SpaceId, StackCopy, StackId,
+    TouchHow, What,
 };
 
 /// Why bytes are no event.
@@ -90,6 +92,10 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
             };
             (event::space(words[3]), What::Remap(Box::new(remap)))
         }
+        Kind::Pages => {
+            let words = [head, word(1)?, word(2)?, word(3)?, word(4)?];
+            (event::space(words[3]), pages(&words)?)
+        }
         Kind::Stack => {
             let shape = word(1)?;
             let frames = stack_frames(shape).min(MAX_FRAMES);
@@ -145,6 +151,32 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     })
 }
 
+/// What a record of pages says.
+fn pages(words: &PagesWords) -> Result<What, DecodeError> {
+    let address = event::address(words[1]);
+    let length = event::map_length(words[1], words[3]);
+    let stack = StackId(words[2]);
+    let by = page_toucher(words[4]);
+    let touch = |how| What::Touch {
+        address,
+        pages: u32::try_from(length / PAGE_BYTES).unwrap_or(u32::MAX),
+        stack,
+        memory: page_memory(words[4]),
+        by,
+        how,
+    };
+    Ok(
+        match page_change(words[4]).ok_or(DecodeError::UnknownKind)? {
+            PageChange::Touched => touch(TouchHow::Counted),
+            PageChange::TouchedSome => touch(TouchHow::Guessed),
+            PageChange::Populated => touch(TouchHow::Populated),
+            PageChange::Copied => What::CopyPage { address, stack, by },
+            PageChange::GivenBack => What::GiveBack { address, length },
+            PageChange::HeapGivenBack => What::GiveBackHeap { address },
+        },
+    )
+}
+
 /// What a range is that was mapped so.
 fn mapping_kind(request: MapRequest) -> MappingKind {
     let has = |flag: i32| request.flags & flag as u32 != 0;
@@ -182,12 +214,43 @@ fn registers(words: &[[u8; 8]]) -> Result<CopiedRegisters, DecodeError> {
 mod tests {
     use super::*;
     use memprof_common::event::{
-        Remapping, STACK_COPY_WORDS, StackEnd, pack_alloc, pack_free, pack_map, pack_process,
-        pack_remap, pack_stack_copy_head, pack_stack_head, pack_unmap,
+        PageMemory, PageToucher, Remapping, STACK_COPY_WORDS, StackEnd, pack_alloc, pack_free,
+        pack_map, pack_pages, pack_process, pack_remap, pack_stack_copy_head, pack_stack_head,
+        pack_unmap, pages_word,
     };
 
     fn bytes(words: &[u64]) -> Vec<u8> {
         words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn changes_of_pages_come_back_whole() {
+        let record = |length, change: PageChange| {
+            let what = pages_word(change, PageMemory::Shared, 1);
+            decode(&bytes(&pack_pages(9, 3, 0x7f00_0000_2000, length, 7, what))).unwrap()
+        };
+        let huge = record(2 << 20, PageChange::Touched);
+        assert_eq!((huge.time, huge.space), (9, SpaceId(3)));
+        assert_eq!(
+            huge.what,
+            What::Touch {
+                address: 0x7f00_0000_2000,
+                pages: 512,
+                stack: StackId(7),
+                memory: PageMemory::Shared,
+                by: PageToucher::Kernel,
+                how: TouchHow::Counted,
+            }
+        );
+        assert_eq!(
+            record(1 << 44, PageChange::GivenBack).what,
+            What::GiveBack {
+                address: 0x7f00_0000_2000,
+                length: 1 << 44,
+            }
+        );
+        let unknown = pack_pages(9, 3, 0, 0, 0, 15);
+        assert_eq!(decode(&bytes(&unknown)), Err(DecodeError::UnknownKind));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The live kernel is one source of events, a recording another, a scripted list in a test a
 //! third; what comes after cannot tell them apart.
 
-pub use memprof_common::event::{CopiedRegisters, StackEnd};
+pub use memprof_common::event::{CopiedRegisters, PageMemory, PageToucher, StackEnd};
 use serde::{Deserialize, Serialize};
 
 pub use crate::identity::{Nanoseconds, Pid, SpaceId, StackId};
@@ -73,6 +73,44 @@ pub enum What {
         address: u64,
         /// Bytes.
         length: u64,
+    },
+    /// Memory became resident that was not. Who did it first is not who holds it.
+    Touch {
+        /// The first byte of the page that was touched; 0 if that is not known.
+        address: u64,
+        /// How many pages became resident by it, around that one. Of [`TouchHow::Populated`]: at most,
+        /// from that one on.
+        pages: u32,
+        /// Who touched it.
+        stack: StackId,
+        /// What the pages hold.
+        memory: PageMemory,
+        /// Whether the program did it, or the kernel for it.
+        by: PageToucher,
+        /// How that is known.
+        how: TouchHow,
+    },
+    /// A page that could not be written to was written to: after a fork, that makes a copy of it, and no
+    /// more memory resident in this process.
+    CopyPage {
+        /// The first byte of the page.
+        address: u64,
+        /// Who wrote to it.
+        stack: StackId,
+        /// Whether the program did it, or the kernel for it.
+        by: PageToucher,
+    },
+    /// What was resident in a range was given back.
+    GiveBack {
+        /// Where the range starts.
+        address: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// The heap was shrunk: what was resident in it from an address on was given back.
+    GiveBackHeap {
+        /// Where the heap ends now.
+        address: u64,
     },
     /// A mapping was moved, resized or copied. Boxed as below.
     Remap(Box<Remap>),
@@ -150,6 +188,17 @@ impl MappingKind {
             Self::File => "file",
         }
     }
+}
+
+/// How it is known what became resident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TouchHow {
+    /// By the kernel's counter of the process's resident memory, before and after.
+    Counted,
+    /// That counter rose, it can't be told by how much: the pages are a guess.
+    Guessed,
+    /// A system call was to make a range resident: the pages are at most those.
+    Populated,
 }
 
 /// A range that takes the place of another one, or is a copy of it.

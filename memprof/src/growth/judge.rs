@@ -11,7 +11,7 @@ use super::rate::{self, Rate};
 use super::reasons::Teller;
 use super::series::Series;
 use super::severity::Severity;
-use super::shape;
+use super::shape::{self, Shape};
 use super::ticks::Tick;
 use super::verdict::{Context, Judgement, Verdict};
 use super::view::View;
@@ -216,24 +216,30 @@ impl Judgement {
 
     /// Names the course of the total.
     pub(super) fn name(&mut self, view: &View, cohorts: &[Cohort], context: &Context) {
-        let teller = Teller::new(context, view);
         let Some(shape) = shape::of(&view.totals, view.falls, cohorts) else {
             self.verdict = Verdict::Stable;
             self.severity = Some(Severity::None);
             self.confidence = Some(MOST_SURE);
             self.projected_24h = Some(view.outstanding as u64);
-            self.reasons.push(teller.nothing_held());
+            self.reasons.push(Teller::new(context, view).nothing_held());
             return;
         };
         let blocks: u64 = view.bins.iter().map(|bin| u64::from(bin.kept_count)).sum();
         if shape.verdict == Verdict::Growing && blocks < u64::from(MIN_BLOCKS) {
-            self.reasons.insert(0, teller.few(blocks));
+            let few = Teller::new(context, view).few(blocks);
+            self.reasons.insert(0, few);
             return;
         }
+        self.take_shape(&shape, view, context);
+    }
+
+    /// Takes over what the course of the total is called.
+    pub(super) fn take_shape(&mut self, shape: &Shape, view: &View, context: &Context) {
         self.verdict = shape.verdict;
         self.severity = Some(Severity::None);
         self.confidence = Some(shape.confidence);
-        self.reasons.insert(0, teller.shape(&shape));
+        self.reasons
+            .insert(0, Teller::new(context, view).shape(shape));
         let held = match shape.verdict {
             Verdict::Sawtooth => view.highest,
             _ => view.outstanding,

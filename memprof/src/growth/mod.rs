@@ -42,7 +42,7 @@
 //! - `losses.rs`: whether the record is good enough
 //! - `reasons.rs`: why, in plain sentences
 //! - `verdict.rs`: what is said of growth; `judge.rs`: of a series; `whole.rs`: of many together, more
-//!   carefully the more there are
+//!   carefully the more there are; `resident.rs`: of resident memory by itself
 
 mod ages;
 mod bins;
@@ -64,6 +64,7 @@ mod prior;
 mod projection;
 mod rate;
 mod reasons;
+mod resident;
 mod room;
 mod series;
 mod severity;
@@ -80,6 +81,7 @@ pub use course::Course;
 pub use judge::{MIN_TICKS, judge};
 pub use losses::Losses;
 pub use projection::Limit;
+pub use resident::judge_resident;
 pub use room::{MAX_HISTORIES, Room};
 pub use series::Series;
 pub use severity::{Severity, SeverityBounds};

@@ -33,6 +33,19 @@ pub(super) fn unexplained(resident: f64, blocks: f64) -> String {
     )
 }
 
+/// There is no course to speak of.
+pub(super) const NO_COURSE: &str = "resident memory was looked at too few times";
+
+/// How resident memory changed.
+pub(super) fn resident(before: f64, after: f64) -> String {
+    let [from, to] = [before, after].map(|bytes| format_size(bytes as u64));
+    if after > before {
+        format!("resident memory grew from {from} to {to}")
+    } else {
+        format!("resident memory went from {from} to {to}")
+    }
+}
+
 /// Tells in a run's units.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Teller<'a> {

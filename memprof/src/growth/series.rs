@@ -128,8 +128,9 @@ impl Series {
         self.outstanding_bytes += bytes;
         self.outstanding_count = self.outstanding_count.saturating_add(1);
         if birth >= self.tick {
-            self.kept_bytes += bytes;
-            self.kept_count = self.kept_count.saturating_add(1);
+            // A forked child's copy of a block of the very tick of the fork was not born here.
+            self.kept_bytes = (self.kept_bytes + bytes).min(self.born_bytes);
+            self.kept_count = self.kept_count.saturating_add(1).min(self.born_count);
         } else if birth >= self.since {
             self.begin(room);
             if let Some(history) = &mut self.history {
@@ -279,6 +280,27 @@ mod tests {
 
     use super::*;
     use crate::growth::ages::age_class;
+
+    #[test]
+    fn a_failed_resize_of_a_copy_in_the_tick_of_the_fork_leaves_no_more_than_was_born() {
+        let mut room = Room::default();
+        let mut parent = Series::new(0);
+        parent.born(7, 100, &mut room);
+        let mut child = parent.forked(7);
+        child.died(7, 7, 100, &mut room);
+        child.born(7, 10, &mut room);
+        child.revived(7, 7, 100, &mut room);
+        child.advance(8, &mut room);
+        assert_eq!(child.outstanding_bytes(), 110);
+        let history = child.history().expect("a history");
+        assert!(
+            history
+                .bins
+                .as_slice()
+                .iter()
+                .all(|bin| bin.kept_count <= 1)
+        );
+    }
 
     proptest! {
         #[test]

@@ -70,6 +70,22 @@ impl<'a> View<'a> {
         view
     }
 
+    /// A course by itself, of which no births are known; it is `latest` now.
+    pub(super) fn of_course(course: &Course, latest: f64, now: Tick) -> Self {
+        let since = f64::from(course.since());
+        Self {
+            since,
+            now: f64::from(now),
+            bins: Vec::new(),
+            deaths: &[],
+            recent_since: since,
+            totals: course.points(now, latest),
+            falls: course.swings().falls(),
+            highest: latest.max(course.swings().highest()),
+            outstanding: latest,
+        }
+    }
+
     /// Ticks that the series has been followed.
     pub(super) fn span(&self) -> f64 {
         self.now - self.since

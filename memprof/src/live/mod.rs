@@ -14,9 +14,11 @@
 //! - `table.rs`: [`LiveTable`], the directory of segments
 //! - `divided.rs`: [`DividedTable`], a large table in parts that threads work on side by side
 //!
-//! What programs map is far less in number, and has lengths that change: `mappings.rs`.
+//! What programs map is far less in number, and has lengths that change: `mappings.rs`. Which pages are
+//! resident, by who touched them first: `pages.rs`.
 
 pub mod mappings;
+pub mod pages;
 mod divided;
 mod mix;
 mod packed;

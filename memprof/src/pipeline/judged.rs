@@ -4,15 +4,26 @@ use hashbrown::HashMap;
 
 use super::snapshot::SiteSnapshot;
 use super::space::Space;
-use crate::events::event::{Nanoseconds, SpaceId};
+use crate::events::event::{Nanoseconds, Pid, SpaceId};
 use crate::growth::{
     Context, Course, Judgement, Series, Tick, Verdict, judge as judge_one, judge_if_it_may_leak,
-    judge_together, judge_whole,
+    judge_resident, judge_together, judge_whole,
 };
 
 /// How long before the last of them spaces may have ended to be judged with it, if none lives any
 /// more, nanoseconds.
 const TOGETHER: Nanoseconds = 250_000_000;
+
+/// What growth is judged by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Subject {
+    /// What is outstanding, call path by call path.
+    #[default]
+    Outstanding,
+    /// Resident memory, of processes and of the whole: where only page faults are followed, which don't
+    /// say who holds what.
+    Resident,
+}
 
 /// Judgements.
 #[derive(Clone, Debug)]
@@ -32,21 +43,10 @@ pub(super) fn judge(
     now: Nanoseconds,
     context: &Context,
 ) -> Judged {
-    // What has ended grows no longer, and would look as if it had stopped to.
-    let lives = spaces.iter().any(|space| space.ended_at.is_none());
-    let last_end = spaces.iter().filter_map(|space| space.ended_at).max();
-    let end = match last_end {
-        Some(end) if !lives => end,
-        _ => now,
-    };
-    let counts = |space: &&Space| match space.ended_at {
-        None => true,
-        Some(ended) => !lives && ended + TOGETHER >= end,
-    };
+    let (counted, end) = counted(spaces, now);
     let tick = next_tick(end, context);
     let mut sites = HashMap::new();
     let mut processes = HashMap::new();
-    let counted: Vec<&Space> = spaces.iter().filter(counts).collect();
     let judgements: Vec<Vec<Option<Judgement>>> = counted
         .iter()
         .map(|space| {
@@ -80,6 +80,70 @@ pub(super) fn judge(
         sites,
         processes,
     }
+}
+
+/// Judges resident memory: of the whole by a course and what it is now, of each process by what it touched
+/// and did not give back. No call path is judged.
+pub(super) fn judge_resident_memory(
+    spaces: &[Space],
+    (course, bytes): (&Course, u64),
+    now: Nanoseconds,
+    context: &Context,
+) -> Judged {
+    let (counted, end) = counted(spaces, now);
+    let tick = next_tick(end, context);
+    let only = match &counted[..] {
+        [one] => one.pid(),
+        _ => None,
+    };
+    let whole = judge_resident(course, bytes as f64, tick, context);
+    let whole = with_advice(whole, only);
+    let mut processes = HashMap::new();
+    for space in &counted {
+        let judgement = match &space.course {
+            _ if counted.len() == 1 => whole.clone(),
+            Some(course) => {
+                let bytes = space.touches.sum().resident_bytes();
+                let judgement = judge_resident(course, bytes as f64, tick, context);
+                with_advice(judgement, space.pid())
+            }
+            None => continue,
+        };
+        processes.insert(space.id, judgement);
+    }
+    Judged {
+        whole,
+        processes,
+        sites: HashMap::new(),
+    }
+}
+
+/// Of growth, what to do about it.
+fn with_advice(mut judgement: Judgement, pid: Option<Pid>) -> Judgement {
+    if judgement.verdict == Verdict::Growing {
+        let pid = pid.map_or_else(|| "PID".to_owned(), |pid| pid.0.to_string());
+        judgement.reasons.push(format!(
+            "page faults say who touched memory first, not who holds it: run `memprof trace --pid {pid}` \
+             or `memprof hunt` for the path that holds it"
+        ));
+    }
+    judgement
+}
+
+/// The spaces to judge by, and up to when: those that live, or that ended last. What has ended grows no
+/// longer, and would look as if it had stopped to.
+fn counted(spaces: &[Space], now: Nanoseconds) -> (Vec<&Space>, Nanoseconds) {
+    let lives = spaces.iter().any(|space| space.ended_at.is_none());
+    let last_end = spaces.iter().filter_map(|space| space.ended_at).max();
+    let end = match last_end {
+        Some(end) if !lives => end,
+        _ => now,
+    };
+    let counts = |space: &&Space| match space.ended_at {
+        None => true,
+        Some(ended) => !lives && ended + TOGETHER >= end,
+    };
+    (spaces.iter().filter(counts).collect(), end)
 }
 
 impl Judged {

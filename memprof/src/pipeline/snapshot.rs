@@ -1,12 +1,11 @@
 //! What a report is made of: every site's totals, and which of its blocks pass the filters.
 
 use hashbrown::{HashMap, hash_map::Entry};
-use memprof_common::event::whole_stack_id;
 
 use super::space::Space;
 use crate::events::event::{MappingKind, Nanoseconds, Pid, SpaceId, StackId};
 use crate::identity::seconds_since;
-use crate::stacks::{SiteTotals, StackTable, weight::Uncertainty};
+use crate::stacks::{SiteTotals, StackTable, TouchTotals, weight::Uncertainty};
 
 /// Which blocks are shown. Totals stay whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,14 +84,10 @@ impl Snapshot {
     /// whole at another time, and blocks of one stack may have been chosen in several ways. The site
     /// with the lowest index stands for all.
     pub(super) fn merge_twins(&mut self, stacks: &StackTable) {
-        let whole_id = |site: &SiteSnapshot| {
-            let stack = stacks.get(site.stack?).filter(|one| one.may_have_twin())?;
-            Some(StackId(whole_stack_id(site.space.0, &stack.pcs)))
-        };
         let mut first: HashMap<(SpaceId, StackId), usize> = HashMap::new();
         let mut merged: Vec<SiteSnapshot> = Vec::with_capacity(self.sites.len());
         for site in &self.sites {
-            let Some(id) = whole_id(site).or(site.stack) else {
+            let Some(id) = site.stack.map(|id| stacks.whole_id(site.space, id)) else {
                 merged.push(*site);
                 continue;
             };
@@ -152,6 +147,8 @@ pub struct ProcessTotals {
     pub ended: bool,
     /// The sum over the space's sites.
     pub totals: SiteTotals,
+    /// What it touched first.
+    pub touched: TouchTotals,
 }
 
 impl ProcessTotals {
@@ -162,6 +159,7 @@ impl ProcessTotals {
             members: space.members.clone(),
             ended: space.is_ended(),
             totals: space.sites.sum(),
+            touched: space.touches.sum(),
         }
     }
 }

@@ -1,11 +1,13 @@
 //! One address space: who lives in it, which blocks, whose they are.
 
 use hashbrown::HashMap;
+use memprof_common::event::PAGE_BYTES;
 
+use super::judged::Subject;
 use crate::events::event::{MappingKind, Nanoseconds, Pid, SpaceId};
 use crate::growth::{Course, Room, Series, Tick, Ticks};
-use crate::live::{Block, DividedTable, Division, mappings::Mappings};
-use crate::stacks::{Sites, weight::Amount};
+use crate::live::{Block, DividedTable, Division, mappings::Mappings, pages::PageTable};
+use crate::stacks::{Sites, Touches, weight::Amount};
 
 #[derive(Debug)]
 pub(super) struct Space {
@@ -23,6 +25,9 @@ pub(super) struct Space {
     pub(super) mappings: Mappings,
     /// What the sites of mappings map.
     pub(super) kinds: HashMap<u32, MappingKind>,
+    /// Which pages are resident, and who touched them first.
+    pub(super) pages: PageTable,
+    pub(super) touches: Touches,
     /// How each site's blocks come and go, by the sites' indices.
     pub(super) series: Vec<Series>,
     /// The course of what is outstanding, from the first look at it on.
@@ -38,7 +43,7 @@ impl Space {
         start: Nanoseconds,
         seed: u64,
         division: Division,
-        max_sites: usize,
+        (max_sites, max_touchers): (usize, usize),
     ) -> Self {
         Self {
             id,
@@ -51,6 +56,8 @@ impl Space {
             sites: Sites::with_limit(max_sites),
             mappings: Mappings::default(),
             kinds: HashMap::new(),
+            pages: PageTable::default(),
+            touches: Touches::with_limit(max_touchers),
             series: Vec::new(),
             course: None,
             ended_at: None,
@@ -68,9 +75,9 @@ impl Space {
         self.had_exit && self.members.is_empty()
     }
 
-    /// Nothing was ever allocated or inherited here.
+    /// Nothing was ever allocated, touched or inherited here.
     pub(super) fn is_unused(&self) -> bool {
-        self.sites.is_empty()
+        self.sites.is_empty() && self.touches.is_empty()
     }
 
     pub(super) fn join(&mut self, pid: Pid) {
@@ -156,11 +163,20 @@ impl Space {
         self.course = None;
     }
 
-    /// Notes how much is outstanding until the tick `until`.
-    pub(super) fn hold(&mut self, until: Tick) {
-        let totals = self.sites.sum();
-        let count = u32::try_from(totals.outstanding_count()).unwrap_or(u32::MAX);
-        let bytes = totals.outstanding_bytes() as f64;
+    /// Notes how much of the subject there is until the tick `until`.
+    pub(super) fn hold(&mut self, until: Tick, subject: Subject) {
+        let (bytes, count) = match subject {
+            Subject::Outstanding => {
+                let totals = self.sites.sum();
+                (totals.outstanding_bytes(), totals.outstanding_count())
+            }
+            Subject::Resident => {
+                let bytes = self.touches.sum().resident_bytes();
+                (bytes, bytes / PAGE_BYTES)
+            }
+        };
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let bytes = bytes as f64;
         let course = self
             .course
             .get_or_insert_with(|| Course::new(until.saturating_sub(1)));

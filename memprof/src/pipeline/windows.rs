@@ -118,7 +118,7 @@ mod tests {
 
     /// A space with a block of each of these (site, size, tick of birth).
     fn space(blocks: &[(u32, u64, u64)]) -> Space {
-        let mut space = Space::new(SpaceId(1), 0, 7, Division::default(), 100);
+        let mut space = Space::new(SpaceId(1), 0, 7, Division::default(), (100, 100));
         for stack in 0..4 {
             space.sites.create(StackId(stack), 0);
         }

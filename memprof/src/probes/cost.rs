@@ -20,6 +20,8 @@ pub enum Trap {
     Stepped,
     /// A function's return.
     Return,
+    /// Nothing of memprof's: the kernel was at work anyway, on a page fault.
+    None,
 }
 
 /// Runs of one program since it was loaded, as far as the kernel's statistics were on.
@@ -120,6 +122,7 @@ impl CostMeter {
             Trap::Emulated => self.traps.emulated,
             Trap::Stepped => self.traps.stepped,
             Trap::Return => self.traps.returning,
+            Trap::None => Timing::default(),
         }
     }
 }

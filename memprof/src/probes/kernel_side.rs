@@ -60,6 +60,13 @@ const SYSTEM_CALLS: [(&str, &str); 2] = [
     ("syscall_entered", "sys_enter"),
     ("syscall_left", "sys_exit"),
 ];
+/// What tells of pages that become resident or are given back. In this order: the counters' changes are
+/// read with the help of what the faults leave.
+const FAULTS: [(&str, &str); 3] = [
+    ("program_faulted", "page_fault_user"),
+    ("kernel_faulted", "page_fault_kernel"),
+    ("resident_changed", "rss_stat"),
+];
 /// What tells that a process is in a new cgroup; wanted where cgroups make the scope.
 const MOVED: (&str, &str) = ("process_moved", "cgroup_attach_task");
 /// `BPF_NOEXIST`.
@@ -113,6 +120,29 @@ pub enum Children {
     Ignored,
 }
 
+/// What is followed beside blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Mappings, by system calls.
+    pub mappings: bool,
+    /// Pages that become resident, by page faults.
+    pub pages: bool,
+}
+
+impl Beside {
+    /// All of it.
+    pub const ALL: Self = Self {
+        mappings: true,
+        pages: true,
+    };
+
+    /// The programs and their tracepoints.
+    fn tracepoints(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let mappings = SYSTEM_CALLS.into_iter().filter(move |_| self.mappings);
+        mappings.chain(FAULTS.into_iter().filter(move |_| self.pages))
+    }
+}
+
 /// What loading gives: the kernel side, and the maps that others read and fill.
 pub struct Loaded {
     /// The kernel side.
@@ -145,22 +175,28 @@ pub struct KernelSide {
     counters: PerCpuArray<MapData, Counters>,
     next_space: u32,
     is_wide: bool,
+    beside: Beside,
     emulation: Emulation,
     broken_walks: Option<BrokenWalks>,
     links: Vec<ProbeLink>,
-    /// The tracepoints of system calls, while mappings are followed.
-    system_calls: Vec<RawTracePointLink>,
+    /// The tracepoints of system calls, while mappings are followed, and of page faults.
+    tracepoints: Vec<RawTracePointLink>,
     /// Programs that some site runs from an instruction that the kernel steps.
     stepped: HashSet<&'static str>,
 }
 
 impl KernelSide {
     /// Loads the object with rings of `ring_bytes` each (a power of two, whole pages), one per
-    /// CPU, and has it find processes of the given scope.
+    /// CPU, has it find processes of the given scope, and tell of `beside` once they are watched.
     ///
     /// # Errors
     /// If the kernel refuses a map or a program: no privilege, no BTF, too old.
-    pub fn load(offsets: KernelOffsets, ring_bytes: u32, scope: WideScope) -> Result<Loaded> {
+    pub fn load(
+        offsets: KernelOffsets,
+        ring_bytes: u32,
+        scope: WideScope,
+        beside: Beside,
+    ) -> Result<Loaded> {
         let half = u64::from(ring_bytes / 2);
         let mut bpf = EbpfLoader::new()
             .override_global("OFFSETS", &Plain(offsets), true)
@@ -207,10 +243,11 @@ impl KernelSide {
             counters,
             next_space: 1,
             is_wide: scope.is_wide != 0,
+            beside,
             emulation: Emulation::unknown(),
             broken_walks: Some(broken_walks),
             links: Vec::new(),
-            system_calls: Vec::new(),
+            tracepoints: Vec::new(),
             stepped: HashSet::new(),
         };
         side.load_programs(scope.cgroups > 0)?;
@@ -228,7 +265,7 @@ impl KernelSide {
         for name in OTHER_PROGRAMS {
             self.uprobe(name)?.load()?;
         }
-        for (program, _) in SYSTEM_CALLS {
+        for (program, _) in self.beside.tracepoints() {
             self.raw_tracepoint(program)?.load()?;
         }
         let moved = moves_matter.then_some(MOVED);
@@ -242,18 +279,19 @@ impl KernelSide {
         Ok(())
     }
 
-    /// Follows mappings too. From here on every system call of every process takes some longer.
+    /// Follows mappings and pages too, as far as [`KernelSide::load`] was told. From here on every system
+    /// call, or every page fault, of every process takes some longer.
     ///
     /// # Errors
     /// If the kernel refuses a tracepoint.
-    pub fn watch_system_calls(&mut self) -> Result<()> {
-        for (program, tracepoint) in SYSTEM_CALLS {
+    pub fn watch(&mut self) -> Result<()> {
+        for (program, tracepoint) in self.beside.tracepoints() {
             let program = self.raw_tracepoint(program)?;
             let link = program
                 .attach(tracepoint)
                 .with_context(|| refused(tracepoint))?;
             let link = program.take_link(link)?;
-            self.system_calls.push(link);
+            self.tracepoints.push(link);
         }
         Ok(())
     }
@@ -448,7 +486,7 @@ impl KernelSide {
     pub fn withdraw(&mut self) -> Result<()> {
         let closed = self.close_gate();
         let links = std::mem::take(&mut self.links);
-        self.system_calls.clear();
+        self.tracepoints.clear();
         // Without a thread they go here and now.
         let _ = thread::Builder::new()
             .name("withdraw".to_owned())
@@ -502,6 +540,15 @@ impl KernelSide {
                 time_ns: info.run_time().as_nanos() as u64,
             });
         }
+        let pages = self.beside.pages;
+        for (name, _) in FAULTS.into_iter().filter(|_| pages) {
+            let info = self.raw_tracepoint(name)?.info()?;
+            runs.push(ProgramRuns {
+                trap: Trap::None,
+                count: info.run_count(),
+                time_ns: info.run_time().as_nanos() as u64,
+            });
+        }
         Ok(Reading { runs, hits })
     }
 
@@ -520,7 +567,7 @@ impl KernelSide {
     pub fn detach(mut self, mut tell: impl FnMut(usize)) {
         // The probes go whether or not the gate could be closed.
         let _ = self.close_gate();
-        self.system_calls.clear();
+        self.tracepoints.clear();
         while let Some(link) = self.links.pop() {
             tell(self.links.len() + 1);
             drop(link);

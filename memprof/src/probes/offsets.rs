@@ -30,11 +30,21 @@ pub fn kernel_offsets(btf: &Path) -> Result<KernelOffsets> {
         field_offset(&types, structure, field)
             .with_context(|| format!("{} has no {structure}.{field}", btf.display()))
     };
+    let size = |structure: &str| {
+        structure_size(&types, structure)
+            .with_context(|| format!("{} has no {structure}", btf.display()))
+    };
     Ok(KernelOffsets {
         known: 1,
         task_utask: offset("task_struct", "utask")?,
         task_mm: offset("task_struct", "mm")?,
         mm_brk: offset("mm_struct", "brk")?,
+        mm_resident: offset("mm_struct", "rss_stat")?,
+        counter_bytes: size("percpu_counter")?,
+        counter_sum: offset("percpu_counter", "count")?,
+        counter_parts: offset("percpu_counter", "counters")?,
+        map_values: offset("bpf_array", "pptrs")?,
+        task_only_tries: offset("task_struct", "pagefault_disabled")?,
         task_tgid: offset("task_struct", "tgid")?,
         task_thread_pointer: offset("task_struct", "thread")? + offset("thread_struct", "fsbase")?,
         task_leader: offset("task_struct", "group_leader")?,
@@ -46,6 +56,16 @@ pub fn kernel_offsets(btf: &Path) -> Result<KernelOffsets> {
         return_instance_address: offset("return_instance", "orig_ret_vaddr")?,
         return_instance_next: offset("return_instance", "next")?,
     })
+}
+
+/// The bytes of a structure.
+fn structure_size(types: &Btf, structure: &str) -> Result<u32> {
+    let candidates = types.resolve_types_by_name(structure)?;
+    let found = candidates.iter().find_map(|candidate| match candidate {
+        Type::Struct(found) => Some(found.size() as u32),
+        _ => None,
+    });
+    found.ok_or_else(|| anyhow!("no such structure"))
 }
 
 fn field_offset(types: &Btf, structure: &str, field: &str) -> Result<u32> {

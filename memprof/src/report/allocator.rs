@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Frame, HexStackId, Severity, Verdict};
+use super::{CallPath, Frame, HexStackId, Severity, Verdict};
 pub use crate::events::event::MappingKind;
 
 /// The totals of one stack of one process.
@@ -98,15 +98,7 @@ impl TopAllocator {
     /// The index in `stack` of the frame that `function`, `file`, `line` and `module` were taken
     /// from; `None` if no frame was chosen or the stack does not hold it.
     pub fn guilty_frame(&self) -> Option<usize> {
-        if self.function.is_none() && self.module.is_none() {
-            return None;
-        }
-        self.stack.iter().position(|frame| {
-            frame.function == self.function
-                && frame.file == self.file
-                && frame.line == self.line
-                && frame.module == self.module
-        })
+        CallPath::from(self).guilty_frame()
     }
 }
 

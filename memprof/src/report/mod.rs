@@ -8,6 +8,7 @@
 //! report reads back into the same structures.
 
 mod allocator;
+mod call_path;
 mod cycles;
 mod check;
 mod frame;
@@ -20,8 +21,10 @@ mod quality;
 mod summary;
 mod target;
 mod timeline;
+mod toucher;
 
 pub use allocator::{AllocatorKind, MappingKind, TopAllocator};
+pub use call_path::CallPath;
 pub use check::{Check, Criteria, Criterion, Excused, FailOn, Failure, Outcome};
 pub use cycles::{Cycle, CycleKind, Cycles, LeftPerCycle};
 pub use frame::Frame;
@@ -39,3 +42,4 @@ pub use quality::{
 pub use summary::Summary;
 pub use target::{Process, Target, TargetKind};
 pub use timeline::{Mark, TimelinePoint, Window};
+pub use toucher::{FaultQuality, TopToucher};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Check, Cycles, Group, GroupBy, LeakDetection, Mark, ProcessTotals, Quality, Summary, Target,
-    TimelinePoint, TopAllocator, Window,
+    TimelinePoint, TopAllocator, TopToucher, Window,
 };
 
 /// A run's report; its JSON is `memprof/report/v1`.
@@ -30,6 +30,9 @@ pub struct Report {
     pub leak_detection: LeakDetection,
     /// The stacks, in the order asked for.
     pub top_allocators: Vec<TopAllocator>,
+    /// The stacks that touched memory first, in the order asked for; empty if page faults were not followed.
+    #[serde(default)]
+    pub top_touchers: Vec<TopToucher>,
     /// The totals by process, the most first.
     pub processes: Vec<ProcessTotals>,
     /// What the call paths were added up over.
@@ -52,6 +55,14 @@ pub struct Report {
     /// What `memprof check` decided; not there in other reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<Check>,
+}
+
+impl Report {
+    /// Whether what is allocated or mapped was followed, and not page faults alone.
+    pub fn follows_allocations(&self) -> bool {
+        let faults_alone = [EventKind::Faults];
+        self.events != faults_alone
+    }
 }
 
 /// The versions of the report; a file of another one is refused by name when it is read.

@@ -32,6 +32,21 @@ pub struct ProcessTotals {
     pub outstanding_bytes: u64,
     /// Blocks that it holds, or held when it exited.
     pub outstanding_count: u64,
+    /// Bytes that became resident as it touched them (`--events faults`; `None` without, here and below).
+    #[serde(default)]
+    pub touched_bytes: Option<u64>,
+    /// Bytes that are resident of what it touched, inherited or copied, or were when it exited.
+    #[serde(default)]
+    pub touched_resident_bytes: Option<u64>,
+    /// Of those, its own memory.
+    #[serde(default)]
+    pub touched_anonymous_bytes: Option<u64>,
+    /// Of those, files' contents.
+    #[serde(default)]
+    pub touched_file_bytes: Option<u64>,
+    /// Of those, shared memory.
+    #[serde(default)]
+    pub touched_shared_bytes: Option<u64>,
     /// Its resident memory; `None` once it has ended.
     pub rss_bytes: Option<u64>,
     /// Its share of that, pages that it shares with others counted in part. Read for a last report only,
@@ -103,6 +118,9 @@ pub struct Group {
     pub outstanding_bytes: u64,
     /// Blocks that they hold, or held when they exited.
     pub outstanding_count: u64,
+    /// Bytes that are resident of what they touched, inherited or copied (`--events faults`).
+    #[serde(default)]
+    pub touched_resident_bytes: Option<u64>,
     /// The resident memory of those that live: pages that several share count for each.
     pub rss_bytes: Option<u64>,
     /// Their shares of it; `None` unless that of each is known.

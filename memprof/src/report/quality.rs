@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::FaultQuality;
+
 /// What limits the numbers of a report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
@@ -23,6 +25,9 @@ pub struct Quality {
     pub unlisted_processes: u64,
     /// Missed frees that were reconciled: the address was allocated anew.
     pub superseded: u64,
+    /// What limits the figures of page faults; `None` if they were not followed.
+    #[serde(default)]
+    pub faults: Option<FaultQuality>,
     /// How the stacks were walked.
     #[serde(default)]
     pub stacks: StackWays,

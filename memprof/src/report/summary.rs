@@ -57,7 +57,39 @@ pub struct Summary {
     /// What was mapped of files and still is. Not in the bytes held.
     #[serde(default)]
     pub file_mapped_bytes: Option<u64>,
+    /// Bytes that became resident by being touched, once for each time (`--events faults`; `None` without,
+    /// here and below).
+    #[serde(default)]
+    pub touched_bytes: Option<u64>,
+    /// Bytes of those, and of inherited and copied ones, that are gone, as far as is known.
+    #[serde(default)]
+    pub given_back_bytes: Option<u64>,
+    /// Bytes that are resident of what was touched, inherited or copied.
+    #[serde(default)]
+    pub touched_resident_bytes: Option<u64>,
+    /// Of `touched_resident_bytes`, the processes' own memory.
+    #[serde(default)]
+    pub touched_anonymous_bytes: Option<u64>,
+    /// Of `touched_resident_bytes`, files' contents.
+    #[serde(default)]
+    pub touched_file_bytes: Option<u64>,
+    /// Of `touched_resident_bytes`, shared memory.
+    #[serde(default)]
+    pub touched_shared_bytes: Option<u64>,
+    /// Of `touched_resident_bytes`, those in huge pages.
+    #[serde(default)]
+    pub touched_huge_bytes: Option<u64>,
+    /// Of `touched_resident_bytes`, those that the kernel touched in system calls.
+    #[serde(default)]
+    pub touched_by_kernel_bytes: Option<u64>,
+    /// Bytes that forks left to children beside their parents.
+    #[serde(default)]
+    pub touched_inherited_bytes: Option<u64>,
+    /// Bytes of those that were copied as they were written to.
+    #[serde(default)]
+    pub touched_copied_bytes: Option<u64>,
     /// Growth of the resident memory that the outstanding bytes do not explain; negative if more
-    /// is outstanding than became resident (blocks not touched yet, pages used again).
+    /// is outstanding than became resident (blocks not touched yet, pages used again). `None` if page
+    /// faults alone were followed.
     pub unattributed_bytes: Option<i64>,
 }

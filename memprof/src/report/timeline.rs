@@ -37,6 +37,9 @@ pub struct TimelinePoint {
     pub outstanding_bytes: u64,
     /// Blocks held.
     pub outstanding_count: u64,
+    /// Bytes resident of what was touched first (`--events faults`).
+    #[serde(default)]
+    pub touched_resident_bytes: Option<u64>,
     /// The targets' resident memory.
     pub rss_bytes: Option<u64>,
 }

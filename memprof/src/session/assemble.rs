@@ -12,6 +12,7 @@ use super::{
     notes,
     paths::{self, Path},
     roster::Followed,
+    touchers::{self, Touched},
 };
 use crate::{
     config::Sort,
@@ -21,7 +22,7 @@ use crate::{
     probes::kernel_side::lost_allocations,
     report::{
         AllocatorKind, Coverage, Frame, GroupBy, HexAddress, HexStackId, Lost, Overhead, Process,
-        Quality, Sampling, StackWays, TopAllocator, Verdict,
+        Quality, Sampling, StackWays, TopAllocator, TopToucher, Verdict,
     },
     stacks::weight::Uncertainty,
     symbols::{
@@ -57,6 +58,8 @@ pub struct Choice<'a> {
     pub windows: bool,
     /// What was done again and again.
     pub cycles: Option<&'a Cycles>,
+    /// Who touched pages first too.
+    pub faults: bool,
     /// Beside those, how many that leak or grow.
     pub suspects: usize,
 }
@@ -81,6 +84,8 @@ pub struct Extract {
     pub by_process: Vec<Row>,
     /// How many were followed.
     pub processes_met: u64,
+    /// Who touched pages first, if that was followed.
+    pub touched: Option<Touched>,
     /// What was left between marks, and by cycles.
     pub left: Left,
     /// How far it can be trusted, without what only the session knows.
@@ -101,6 +106,7 @@ pub fn extract(
         group_by,
         top,
         suspects,
+        faults,
         ..
     } = choice;
     let mut snapshot = state.pipeline.snapshot(now, filter);
@@ -139,12 +145,19 @@ pub fn extract(
     };
     let left = between.shown(&|site| show(Path::alone(site)));
     let sites = all.into_iter().map(show).collect();
-    let by_process = by_process::rows(state, &judged);
+    let by_process = by_process::rows(state, &judged, faults);
+    let touched = faults.then(|| touchers::extract(state, sort, top));
+    let mut quality = quality(state, counters);
+    quality.faults = touched.as_ref().map(|touched| touched.quality);
+    quality.complete &= touched
+        .as_ref()
+        .is_none_or(|touched| touched.quality.pages_not_followed == 0);
     let listed = by_process.len() as u64;
     Extract {
         summary: state.pipeline.summary(),
         mapped: state.pipeline.mapped(),
         uncertainty,
+        touched,
         left,
         sites,
         whole: judged.whole,
@@ -154,7 +167,7 @@ pub fn extract(
         processes_met: state.processes.met(),
         quality: Quality {
             unlisted_processes: state.processes.met().saturating_sub(listed),
-            ..quality(state, counters)
+            ..quality
         },
     }
 }
@@ -288,7 +301,7 @@ pub fn name(
         .collect()
 }
 
-fn report_frame(frame: &NamedFrame, modules: &Modules) -> Frame {
+pub(super) fn report_frame(frame: &NamedFrame, modules: &Modules) -> Frame {
     let build_id = frame
         .module
         .and_then(|module| modules.get(module))
@@ -320,8 +333,11 @@ fn report_frame(frame: &NamedFrame, modules: &Modules) -> Frame {
 }
 
 /// Counts the distinct frames of the shown paths, and those without a name.
-pub fn count_frames(allocators: &[TopAllocator], quality: &mut Quality) {
-    let frames = || allocators.iter().flat_map(|allocator| &allocator.stack);
+pub fn count_frames(allocators: &[TopAllocator], touchers: &[TopToucher], quality: &mut Quality) {
+    let frames = || {
+        let of_allocators = allocators.iter().flat_map(|one| &one.stack);
+        of_allocators.chain(touchers.iter().flat_map(|one| &one.stack))
+    };
     let addresses: HashSet<_> = frames().map(|frame| frame.address).collect();
     let unnamed: HashSet<_> = frames()
         .filter(|frame| frame.function.is_none())

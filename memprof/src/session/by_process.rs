@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use procfs::process::Process as Proc;
 
-use super::{collector::State, roster::Followed, targets::Tracer};
+use super::{collector::State, roster::Followed, targets::Tracer, touchers};
 use crate::{
     identity::{Pid, SpaceId},
     pipeline::Judged,
@@ -24,7 +24,7 @@ pub struct Row {
 
 /// A row for each process that is remembered, the most first. Blocks of programs that it ran before are
 /// in what it allocated.
-pub fn rows(state: &State, judged: &Judged) -> Vec<Row> {
+pub fn rows(state: &State, judged: &Judged, faults: bool) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     let mut known: HashMap<Result<u64, SpaceId>, usize> = HashMap::new();
     for process in state.pipeline.processes() {
@@ -54,6 +54,9 @@ pub fn rows(state: &State, judged: &Judged) -> Vec<Row> {
         row.freed_count += process.totals.freed_count;
         row.outstanding_bytes += process.totals.outstanding_bytes();
         row.outstanding_count += process.totals.outstanding_count();
+        if faults {
+            touchers::add_to_process(row, &process.touched);
+        }
         if let Some(judgement) = judged.processes.get(&process.space) {
             row.verdict = Some(judgement.verdict);
             row.confidence = judgement.confidence;
@@ -62,7 +65,10 @@ pub fn rows(state: &State, judged: &Judged) -> Vec<Row> {
         }
     }
     rows.sort_by_key(|row| {
-        let most = std::cmp::Reverse(row.totals.outstanding_bytes);
+        let most = std::cmp::Reverse((
+            row.totals.outstanding_bytes,
+            row.totals.touched_resident_bytes,
+        ));
         (most, row.totals.pid, row.space)
     });
     rows
@@ -133,7 +139,8 @@ pub fn groups(rows: &[Row], by: GroupBy) -> Vec<Group> {
         .map(|(name, members)| group(name, &members, by))
         .collect();
     groups.sort_by(|a, b| {
-        let by_bytes = b.outstanding_bytes.cmp(&a.outstanding_bytes);
+        let bytes = |one: &Group| (one.outstanding_bytes, one.touched_resident_bytes);
+        let by_bytes = bytes(b).cmp(&bytes(a));
         by_bytes.then_with(|| a.name.cmp(&b.name))
     });
     groups
@@ -151,7 +158,7 @@ fn group(name: Option<&str>, members: &[&ProcessTotals], by: GroupBy) -> Group {
                 .partial_cmp(&key(b))
                 .unwrap_or(std::cmp::Ordering::Equal)
         });
-    Group {
+    let mut group = Group {
         name: name.map(str::to_owned),
         container: name.filter(|_| by == GroupBy::Cgroup).and_then(container),
         processes: members.len() as u64,
@@ -170,7 +177,10 @@ fn group(name: Option<&str>, members: &[&ProcessTotals], by: GroupBy) -> Group {
             .iter()
             .filter_map(|one| one.rate_bytes_per_second)
             .reduce(|a, b| a + b),
-    }
+        ..Group::default()
+    };
+    touchers::add_to_group(&mut group, members);
+    group
 }
 
 /// The worse, the more.

@@ -255,6 +255,8 @@ impl Sink for State {
             What::Alloc { .. } | What::Free { .. } | What::StackCopy(_) => {}
             What::ResizeFree { .. } | What::ResizeFailed { .. } => {}
             What::Unmap { .. } | What::UnmapFailed { .. } => {}
+            What::Touch { .. } | What::CopyPage { .. } => {}
+            What::GiveBack { .. } | What::GiveBackHeap { .. } => {}
             What::Map { stack, .. } => self.decide_once(*stack),
             What::Remap(remap) => self.decide_once(remap.stack),
             What::Stack(stack) => {

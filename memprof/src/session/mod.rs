@@ -23,6 +23,7 @@ mod roster;
 mod run;
 mod signals;
 mod targets;
+mod touchers;
 mod weight;
 
 pub use self::hunt::hunt;
@@ -190,6 +191,12 @@ fn say_start(config: &TraceConfig, targets: &Targets, tracer: &mut Tracer) {
         eprintln!(
             "memprof: mappings are followed at every system call, so each one of every process on \
              this machine takes a little longer (--events malloc avoids it)"
+        );
+    }
+    if config.events.faults {
+        eprintln!(
+            "memprof: pages are followed at every page fault, so each one of every process on this \
+             machine takes a little longer (a tenth of a microsecond outside of the target)"
         );
     }
     if let Some(why) = tracer.why_others_pay()

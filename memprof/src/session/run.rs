@@ -42,6 +42,7 @@ use crate::{
     host,
     hunt::Question,
     identity::{Nanoseconds, Pid},
+    pipeline::Subject,
     report::{Host, Report},
     symbols::{Symbols, guilty::Skips},
     target::{launch::Running, memory_limit::MemoryLimit},
@@ -145,6 +146,10 @@ impl Run {
             gate,
             question: None,
         };
+        let events = run.config.events;
+        if events.faults && !events.malloc && !events.mmap {
+            run.shared.lock().pipeline.judge_by(Subject::Resident);
+        }
         if let Some(cycles) = &run.config.cycles {
             let (cycles, output) = (cycles.clone(), &run.config.output);
             run.cycles = Some(Cycles::begin(cycles, output, &run.shared));

@@ -15,7 +15,7 @@ use crate::{
         emulation::Emulation,
         families::Demand,
         file_plan::{Coverage, FilePlans},
-        kernel_side::{Children, KernelSide, Loaded, Scope},
+        kernel_side::{Beside, Children, KernelSide, Loaded, Scope},
         offsets::{KERNEL_BTF, kernel_offsets},
         rings::{Rings, cpus, first_ring_bytes},
         territory::{Surveyor, Territory},
@@ -141,12 +141,16 @@ impl Tracer {
             }
             _ => WideScope::default(),
         };
+        let beside = Beside {
+            mappings: events.mmap,
+            pages: events.faults,
+        };
         let offsets = kernel_offsets(Path::new(KERNEL_BTF))?;
         // The kernel verifies the programs meanwhile.
         let (loaded, emulation) = thread::scope(|scope| {
             let measuring = scope.spawn(Emulation::measure);
             let loaded = cpus().and_then(|cpus| {
-                KernelSide::load(offsets, first_ring_bytes(cpus.len() as u32), wide)
+                KernelSide::load(offsets, first_ring_bytes(cpus.len() as u32), wide, beside)
             });
             (loaded, measuring.join())
         });
@@ -157,9 +161,7 @@ impl Tracer {
         } = loaded?;
         // A panic has been printed; every function is probed at its first instruction then.
         side.place_by(emulation.unwrap_or_else(|_| Emulation::unknown()));
-        if events.mmap {
-            side.watch_system_calls()?;
-        }
+        side.watch()?;
         let tracer = Self {
             side,
             probed: HashMap::new(),

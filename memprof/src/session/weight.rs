@@ -103,6 +103,7 @@ mod tests {
                 at_seconds: f64::from(second),
                 outstanding_bytes: u64::from(second),
                 outstanding_count: 1,
+                touched_resident_bytes: None,
                 rss_bytes: None,
             });
         }

@@ -5,8 +5,9 @@
 //! them is *awaited*, which the report shows as an unknown stack, not as an empty one.
 
 use hashbrown::HashMap;
+use memprof_common::event::whole_stack_id;
 
-use crate::events::event::{RawStack, StackEnd, StackId};
+use crate::events::event::{RawStack, SpaceId, StackEnd, StackId};
 
 /// The most stacks that are kept, each at most about 1 KiB: beyond that, ids stay unknown.
 pub const MAX_STACKS: usize = 1 << 18;
@@ -199,6 +200,15 @@ impl StackTable {
     /// The stack of an id; `None` while its program counters have not come.
     pub fn get(&self, id: StackId) -> Option<&Stack> {
         self.stacks.get(&id)?.as_ref()
+    }
+
+    /// What stands for all stacks of a space that have the same program counters as this one, as far as
+    /// such there may be.
+    pub fn whole_id(&self, space: SpaceId, id: StackId) -> StackId {
+        match self.get(id) {
+            Some(stack) if stack.may_have_twin() => StackId(whole_stack_id(space.0, &stack.pcs)),
+            _ => id,
+        }
     }
 
     /// Every stack whose program counters are known, in no order.

@@ -57,6 +57,10 @@ const WRAPPERS: &[&str] = &[
     "PyObject_Realloc", "PyObject_Free", "_PyObject_Malloc", "_PyObject_Calloc",
     "_PyObject_Realloc", "_PyObject_Free", "_PyObject_New", "_PyObject_NewVar",
     "_PyObject_GC_New", "_PyObject_GC_NewVar", "_PyObject_GC_Resize", "PyType_GenericAlloc",
+    // They touch memory for others.
+    "memset", "memcpy", "memmove", "mempcpy", "memccpy", "wmemset", "wmemcpy", "wmemmove", "bzero",
+    "bcopy", "explicit_bzero", "strcpy", "stpcpy", "strncpy", "stpncpy", "strcat", "strncat",
+    "strlcpy", "strlcat",
     // Where programs and threads begin.
     "_start", "_init", "call_init", "_dl_init", "_dl_start_user", "start_thread", "clone",
     "clone3", "__clone3", "__libc_start_main", "__libc_start_call_main", "__libc_csu_init",
@@ -68,6 +72,9 @@ const WRAPPERS: &[&str] = &[
 const WRAPPER_PREFIXES: &[&str] = &[
     "g_malloc", "g_try_malloc", "g_realloc", "g_try_realloc", "g_aligned_alloc", "g_slice_",
     "g_strdup", "g_strndup", "g_strconcat", "g_memdup", "PyMem_", "_PyMem_", "_PyObject_GC_Alloc",
+    // What touches memory for others, by kind of processor, as static programs show it.
+    "__memset_", "__memcpy_", "__memmove_", "__mempcpy_", "__bzero_", "__wmemset_", "__strcpy_",
+    "__stpcpy_", "__strncpy_", "__stpncpy_", "__strcat_", "__strncat_",
     // Of Redis and Valkey.
     "zmalloc", "zcalloc", "zrealloc", "zstrdup", "ztrymalloc", "ztrycalloc", "ztryrealloc",
 ];

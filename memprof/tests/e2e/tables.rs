@@ -5,7 +5,7 @@ use std::path::Path;
 
 use memmap2::{Mmap, MmapOptions};
 use memprof::identity::{Pid, SpaceId};
-use memprof::probes::kernel_side::KernelSide;
+use memprof::probes::kernel_side::{Beside, KernelSide};
 use memprof::probes::offsets::{KERNEL_BTF, kernel_offsets};
 use memprof::target::modules::AddressSpaces;
 use memprof::unwind::loader::{LoaderStats, UnwindLoader};
@@ -26,8 +26,8 @@ fn map(path: &Path) -> Mmap {
 fn load(files: &[&Path]) -> LoaderStats {
     let mapped: Vec<Mmap> = files.iter().map(|file| map(file)).collect();
     let offsets = kernel_offsets(Path::new(KERNEL_BTF)).expect("the kernel has BTF");
-    let loaded =
-        KernelSide::load(offsets, 1 << 16, WideScope::default()).expect("root may load programs");
+    let loaded = KernelSide::load(offsets, 1 << 16, WideScope::default(), Beside::default())
+        .expect("root may load programs");
     let mut loader = UnwindLoader::new(loaded.unwind);
     let mut spaces = AddressSpaces::default();
     let pid = Pid(std::process::id());

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use aya::programs::loaded_programs;
 use memprof::probes::{
-    kernel_side::KernelSide,
+    kernel_side::{Beside, KernelSide},
     offsets::{KERNEL_BTF, kernel_offsets},
 };
 use memprof_common::settings::WideScope;
@@ -22,7 +22,8 @@ fn every_program_is_verified_in_few_instructions() {
     };
     let before: Vec<u32> = ids().collect();
     let offsets = kernel_offsets(Path::new(KERNEL_BTF)).expect("offsets");
-    let _loaded = KernelSide::load(offsets, 4096, WideScope::default()).expect("it loads");
+    let _loaded =
+        KernelSide::load(offsets, 4096, WideScope::default(), Beside::ALL).expect("it loads");
     let mut seen = 0;
     for program in loaded_programs().filter_map(Result::ok) {
         if before.contains(&program.id()) {

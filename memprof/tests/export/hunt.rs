@@ -48,7 +48,7 @@ fn find(kind: FindKind, pid: u32, comm: &str) -> Find {
             FindKind::Leak => "1 call path leaks, by +1.4 MiB/s".to_owned(),
             _ => format!(
                 "it grows, and its allocator can't be probed: process {pid} ({comm}) is a Go program; \
-                 what it maps can be followed: memprof trace --pid {pid} --events mmap"
+                 who touches its memory first can be followed: memprof trace --pid {pid} --events mmap,faults"
             ),
         },
         watched: growth(8 * MIB, 1.5e6),

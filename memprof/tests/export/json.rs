@@ -48,6 +48,16 @@ const FIELDS: &[&str] = &[
     "summary.thread_stack_bytes",
     "summary.allocator_mapped_bytes",
     "summary.file_mapped_bytes",
+    "summary.touched_bytes",
+    "summary.given_back_bytes",
+    "summary.touched_resident_bytes",
+    "summary.touched_anonymous_bytes",
+    "summary.touched_file_bytes",
+    "summary.touched_shared_bytes",
+    "summary.touched_huge_bytes",
+    "summary.touched_by_kernel_bytes",
+    "summary.touched_inherited_bytes",
+    "summary.touched_copied_bytes",
     "summary.unattributed_bytes",
     "leak_detection.verdict",
     "leak_detection.leak_detected",
@@ -99,6 +109,25 @@ const FIELDS: &[&str] = &[
     "top_allocators[].stack[].build_id",
     "top_allocators[].stack[].inlined",
     "top_allocators[].stack[].unknown",
+    "top_touchers[].rank",
+    "top_touchers[].pid",
+    "top_touchers[].stack_id",
+    "top_touchers[].resident_bytes",
+    "top_touchers[].touched_bytes",
+    "top_touchers[].given_back_bytes",
+    "top_touchers[].anonymous_bytes",
+    "top_touchers[].file_bytes",
+    "top_touchers[].shared_bytes",
+    "top_touchers[].huge_bytes",
+    "top_touchers[].by_kernel_bytes",
+    "top_touchers[].copied_bytes",
+    "top_touchers[].inherited_bytes",
+    "top_touchers[].function",
+    "top_touchers[].file",
+    "top_touchers[].line",
+    "top_touchers[].directory",
+    "top_touchers[].module",
+    "top_touchers[].stack[]",
     "processes[].pid",
     "processes[].comm",
     "processes[].cgroup",
@@ -110,6 +139,11 @@ const FIELDS: &[&str] = &[
     "processes[].freed_count",
     "processes[].outstanding_bytes",
     "processes[].outstanding_count",
+    "processes[].touched_bytes",
+    "processes[].touched_resident_bytes",
+    "processes[].touched_anonymous_bytes",
+    "processes[].touched_file_bytes",
+    "processes[].touched_shared_bytes",
     "processes[].rss_bytes",
     "processes[].pss_bytes",
     "processes[].verdict",
@@ -129,6 +163,7 @@ const FIELDS: &[&str] = &[
     "groups[].freed_count",
     "groups[].outstanding_bytes",
     "groups[].outstanding_count",
+    "groups[].touched_resident_bytes",
     "groups[].rss_bytes",
     "groups[].pss_bytes",
     "groups[].verdict",
@@ -169,6 +204,7 @@ const FIELDS: &[&str] = &[
     "timeline[].at_seconds",
     "timeline[].outstanding_bytes",
     "timeline[].outstanding_count",
+    "timeline[].touched_resident_bytes",
     "timeline[].rss_bytes",
     "quality.complete",
     "quality.lost.alloc",
@@ -182,6 +218,14 @@ const FIELDS: &[&str] = &[
     "quality.abandoned_calls",
     "quality.unlisted_processes",
     "quality.superseded",
+    "quality.faults.guessed_pages",
+    "quality.faults.around_pages",
+    "quality.faults.populated_bytes",
+    "quality.faults.unplaced_bytes",
+    "quality.faults.superseded_pages",
+    "quality.faults.found_gone_pages",
+    "quality.faults.pages_not_followed",
+    "quality.faults.stacks_not_followed",
     "quality.stacks.total",
     "quality.stacks.by_tables",
     "quality.stacks.by_frame_pointer",
@@ -223,8 +267,8 @@ fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
         }
         Value::Array(elements) => {
             let element = elements.first().expect("the sample has no empty list");
-            // The allocators of a window are those of the report.
-            if path == "windows[].top_allocators" {
+            // The allocators of a window are those of the report, and frames are frames.
+            if ["windows[].top_allocators", "top_touchers[].stack"].contains(&path) {
                 found.push(format!("{path}[]"));
             } else {
                 leaves(element, &format!("{path}[]"), found);
@@ -236,7 +280,7 @@ fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
 
 /// A report in which no list is empty.
 fn full_report() -> Report {
-    let mut report = sample::grouped();
+    let mut report = sample::with_faults(sample::grouped());
     report.quality.coverage.reverse();
     report.cycles = sample::cycled().cycles;
     report
@@ -275,6 +319,7 @@ fn a_report_reads_back_as_it_was() {
         sample::troubled(),
         sample::cycled(),
         sample::grouped(),
+        sample::faulted(),
     ] {
         let written = export("json", plain(80), &[], &report);
         let read: Report = serde_json::from_str(&written).unwrap();

@@ -199,6 +199,7 @@ pub(crate) fn report() -> Report {
         },
         leak_detection: LeakDetection::not_judged("this version does not judge growth"),
         top_allocators: vec![order_book(), deep_cache(), plugin()],
+        top_touchers: Vec::new(),
         processes: Vec::new(),
         group_by: GroupBy::Process,
         groups: Vec::new(),
@@ -209,6 +210,7 @@ pub(crate) fn report() -> Report {
             at_seconds: 5.0,
             outstanding_bytes: 1_000_000,
             outstanding_count: 1000,
+            touched_resident_bytes: None,
             rss_bytes: Some(32_000_000),
         }],
         quality: quality(),
@@ -277,6 +279,107 @@ pub(crate) fn mapped() -> Report {
     report.quality.lost.map = 2;
     report.quality.lost.unmap = 1;
     report.quality.unknown_unmaps = 5;
+    report
+}
+
+/// What the order book's and the plugin's call paths touched first.
+fn touchers() -> Vec<TopToucher> {
+    let of = |rank: u32, one: TopAllocator, kinds: [u64; 3]| TopToucher {
+        rank,
+        pid: one.pid,
+        stack_id: one.stack_id,
+        resident_bytes: kinds.iter().sum(),
+        touched_bytes: kinds.iter().sum(),
+        anonymous_bytes: kinds[0],
+        file_bytes: kinds[1],
+        shared_bytes: kinds[2],
+        function: one.function,
+        file: one.file,
+        line: one.line,
+        directory: one.directory,
+        module: one.module,
+        stack: one.stack,
+        ..TopToucher::default()
+    };
+    let mut book = of(1, order_book(), [10_485_760, 0, 0]);
+    book.huge_bytes = 8_388_608;
+    book.touched_bytes += 4_194_304;
+    book.given_back_bytes = 4_194_304;
+    let mut plugin = of(2, plugin(), [327_680, 65_536, 131_072]);
+    plugin.by_kernel_bytes = 65_536;
+    plugin.inherited_bytes = 262_144;
+    plugin.copied_bytes = 4_096;
+    plugin.touched_bytes -= 266_240;
+    vec![book, plugin]
+}
+
+/// What was touched first, beside what a report says of it otherwise.
+pub(crate) fn with_faults(mut report: Report) -> Report {
+    report.events.push(EventKind::Faults);
+    report.top_touchers = touchers();
+    let summary = &mut report.summary;
+    summary.touched_bytes = Some(15_728_640);
+    summary.given_back_bytes = Some(4_194_304);
+    summary.touched_resident_bytes = Some(11_800_576);
+    summary.touched_anonymous_bytes = Some(11_603_968);
+    summary.touched_file_bytes = Some(65_536);
+    summary.touched_shared_bytes = Some(131_072);
+    summary.touched_huge_bytes = Some(8_388_608);
+    summary.touched_by_kernel_bytes = Some(65_536);
+    summary.touched_inherited_bytes = Some(262_144);
+    summary.touched_copied_bytes = Some(4_096);
+    for process in &mut report.processes {
+        process.touched_bytes = Some(9_437_184);
+        process.touched_resident_bytes = Some(5_242_880);
+        process.touched_anonymous_bytes = Some(5_242_880);
+        process.touched_file_bytes = Some(0);
+        process.touched_shared_bytes = Some(0);
+    }
+    report.timeline[0].touched_resident_bytes = Some(900_000);
+    report.quality.faults = Some(FaultQuality {
+        guessed_pages: 3,
+        around_pages: 1_204,
+        populated_bytes: 1_048_576,
+        unplaced_bytes: 8_192,
+        superseded_pages: 17,
+        found_gone_pages: 1,
+        pages_not_followed: 0,
+        stacks_not_followed: 0,
+    });
+    report
+}
+
+/// A run of which page faults alone were followed.
+pub(crate) fn faulted() -> Report {
+    let mut report = with_faults(report());
+    report.events = vec![EventKind::Faults];
+    report.top_allocators.clear();
+    report.summary = Summary {
+        allocated_bytes: 0,
+        allocated_count: 0,
+        freed_bytes: 0,
+        freed_count: 0,
+        outstanding_bytes: 0,
+        outstanding_count: 0,
+        peak_outstanding_bytes: 0,
+        peak_at_seconds: None,
+        unattributed_bytes: None,
+        ..report.summary
+    };
+    report.quality.coverage.clear();
+    report.leak_detection = LeakDetection {
+        verdict: Verdict::Growing,
+        confidence: Some(0.9),
+        severity: Some(Severity::Moderate),
+        rate_bytes_per_second: Some(174_762.0),
+        reasons: vec![
+            "resident memory grew from 32.0 MiB to 42.8 MiB".to_owned(),
+            "page faults say who touched memory first, not who holds it: run `memprof trace --pid \
+             1234` or `memprof hunt` for the path that holds it"
+                .to_owned(),
+        ],
+        ..report.leak_detection
+    };
     report
 }
 

@@ -32,6 +32,33 @@ fn text_with_mappings() {
 }
 
 #[test]
+fn text_of_page_faults() {
+    let last = sample::faulted();
+    let mut earlier = last.clone();
+    earlier.duration_seconds = 55.0;
+    earlier.summary.touched_resident_bytes = Some(9_437_184);
+    earlier.top_touchers[0].resident_bytes = 8_388_608;
+    assert_snapshot!(export("text", plain(100), &[&earlier, &last], &last));
+}
+
+#[test]
+fn text_of_page_faults_beside_blocks() {
+    let report = sample::with_faults(sample::troubled());
+    assert_snapshot!(export("text", plain(80), &[&report], &report));
+}
+
+#[test]
+fn folded_page_faults_say_what_they_are() {
+    let faulted = sample::faulted();
+    assert_snapshot!(export("folded", plain(80), &[], &faulted));
+    let beside_blocks = sample::with_faults(sample::report());
+    assert_eq!(
+        export("folded", plain(80), &[], &beside_blocks),
+        export("folded", plain(80), &[], &sample::report())
+    );
+}
+
+#[test]
 fn text_of_a_troubled_run() {
     assert_snapshot!(export("text", plain(80), &[], &sample::troubled()));
 }

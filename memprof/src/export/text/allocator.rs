@@ -11,7 +11,7 @@ use super::stack;
 use super::summary::verdict_name;
 use super::things_of;
 use crate::export::label::{file_name, function_label, source_label};
-use crate::report::{AllocatorKind, Report, TopAllocator, Verdict};
+use crate::report::{AllocatorKind, CallPath, Report, TopAllocator, Verdict};
 use crate::units::{format_count, format_rate, format_seconds, format_size, format_size_change};
 
 /// Where the lines below an entry's first begin.
@@ -43,22 +43,20 @@ pub(super) fn write(
 }
 
 /// `line` with the guilty function and its source line behind, in the room that is left.
-pub(super) fn with_place(
+pub(super) fn with_place<'a>(
     page: &Page<'_>,
     mut line: Vec<Span>,
-    allocator: &TopAllocator,
+    path: impl Into<CallPath<'a>>,
 ) -> Vec<Span> {
+    let path = path.into();
     let taken: usize = line.iter().map(|(text, _)| columns(text)).sum();
     let room = page.width().saturating_sub(taken);
-    let function = page.clean(&guilty_function(allocator));
-    let source = match source_label(allocator.file.as_deref(), allocator.line) {
+    let function = page.clean(&guilty_function(&path));
+    let source = match source_label(path.file, path.line) {
         Some(source) => source,
-        None if allocator.function.is_some() => allocator
-            .module
-            .as_deref()
-            .map(file_name)
-            .unwrap_or_default()
-            .to_owned(),
+        None if path.function.is_some() => {
+            path.module.map(file_name).unwrap_or_default().to_owned()
+        }
         None => String::new(),
     };
     let source = page.clean(&source);
@@ -78,14 +76,12 @@ pub(super) fn with_place(
     line
 }
 
-fn guilty_function(allocator: &TopAllocator) -> String {
-    if let Some(function) = &allocator.function {
-        return function.clone();
+fn guilty_function(path: &CallPath<'_>) -> String {
+    if let Some(function) = path.function {
+        return function.to_owned();
     }
-    let frame = allocator
-        .guilty_frame()
-        .and_then(|index| allocator.stack.get(index));
-    match (frame, &allocator.module) {
+    let frame = path.guilty_frame().and_then(|index| path.stack.get(index));
+    match (frame, path.module) {
         (Some(frame), _) => function_label(frame),
         (None, Some(module)) => format!("[{}]", file_name(module)),
         (None, None) => "[unknown]".to_owned(),

@@ -9,8 +9,8 @@ use crate::units::{format_share, format_size};
 
 /// The columns that the figures of a list take.
 pub(super) struct Figures {
-    outstanding_bytes: u64,
-    /// What is outstanding beside the entries.
+    whole: u64,
+    /// What the entries leave of it.
     rest_bytes: u64,
     size_columns: usize,
     share_columns: usize,
@@ -19,26 +19,24 @@ pub(super) struct Figures {
 impl Figures {
     /// For a list of these `allocators` of `report`.
     pub(super) fn of(report: &Report, allocators: &[TopAllocator]) -> Self {
-        let outstanding_bytes = report.summary.outstanding_bytes;
-        let listed_bytes = allocators
-            .iter()
-            .fold(0u64, |sum, one| sum.saturating_add(one.shown_bytes));
-        let rest_bytes = outstanding_bytes.saturating_sub(listed_bytes);
-        let sizes = || {
-            allocators
-                .iter()
-                .map(|one| one.shown_bytes)
-                .chain([rest_bytes])
-        };
+        let shown = allocators.iter().map(|one| one.shown_bytes);
+        Self::new(report.summary.outstanding_bytes, shown)
+    }
+
+    /// For entries of so many bytes each, out of a `whole`.
+    pub(super) fn new(whole: u64, entries: impl Iterator<Item = u64> + Clone) -> Self {
+        let listed = entries.clone().fold(0u64, u64::saturating_add);
+        let rest_bytes = whole.saturating_sub(listed);
+        let sizes = || entries.clone().chain([rest_bytes]);
         Figures {
-            outstanding_bytes,
+            whole,
             rest_bytes,
             size_columns: sizes()
                 .map(|bytes| columns(&format_size(bytes)))
                 .max()
                 .unwrap_or_default(),
             share_columns: sizes()
-                .map(|bytes| columns(&format_share(bytes, outstanding_bytes)))
+                .map(|bytes| columns(&format_share(bytes, whole)))
                 .max()
                 .unwrap_or_default(),
         }
@@ -47,7 +45,7 @@ impl Figures {
     /// `10.1 MiB  81.3%  `, as wide as for every other entry.
     pub(super) fn spans(&self, bytes: u64) -> [Span; 2] {
         let size = format_size(bytes);
-        let share = format_share(bytes, self.outstanding_bytes);
+        let share = format_share(bytes, self.whole);
         [
             (pad_left(&size, self.size_columns), Paint::Strong),
             (
@@ -58,17 +56,16 @@ impl Figures {
     }
 
     /// The last entry: what the others leave to explain.
-    pub(super) fn write_rest(&self, page: &mut Page<'_>) -> io::Result<()> {
+    pub(super) fn write_rest(&self, page: &mut Page<'_>, what: &str) -> io::Result<()> {
         if self.rest_bytes == 0 {
             return Ok(());
         }
         let [size, share] = self.spans(self.rest_bytes);
-        let what = "outstanding elsewhere, not shown".to_owned();
         page.line(&[
             (" ".repeat(super::allocator::INDENT), Paint::Plain),
             size,
             share,
-            (what, Paint::Faint),
+            (what.to_owned(), Paint::Faint),
         ])?;
         page.blank()
     }

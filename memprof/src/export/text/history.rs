@@ -35,12 +35,16 @@ impl History {
 
 /// What the report before said, for the growth since.
 pub(super) struct Before {
-    at_seconds: f64,
+    pub(super) at_seconds: f64,
     /// All outstanding bytes.
     pub(super) outstanding_bytes: u64,
     /// The resident memory.
     pub(super) rss_bytes: Option<u64>,
-    /// As many as a report lists.
+    /// What is resident of what was touched first.
+    pub(super) touched_resident_bytes: Option<u64>,
+    /// Of stacks that touched memory first, as many as a report lists.
+    pub(super) resident_by_stack: HashMap<(u32, HexStackId), u64>,
+    /// Of those that allocate.
     bytes_by_stack: HashMap<(u32, HexStackId), u64>,
 }
 
@@ -50,6 +54,12 @@ impl Before {
             at_seconds: report.duration_seconds,
             outstanding_bytes: report.summary.outstanding_bytes,
             rss_bytes: report.summary.rss_end_bytes,
+            touched_resident_bytes: report.summary.touched_resident_bytes,
+            resident_by_stack: report
+                .top_touchers
+                .iter()
+                .map(|one| ((one.pid, one.stack_id), one.resident_bytes))
+                .collect(),
             bytes_by_stack: report
                 .top_allocators
                 .iter()

@@ -7,7 +7,7 @@ use super::figures::Figures;
 use super::fit::{columns, comma_separated, pad_left};
 use super::history::{Before, difference};
 use super::page::{Page, Paint};
-use super::{plural, things, things_of};
+use super::{plural, things, things_of, toucher};
 use crate::report::{Report, TopAllocator};
 use crate::units::{format_seconds, format_size, format_size_change};
 
@@ -24,14 +24,24 @@ pub(super) fn write(
     before: Option<&Before>,
 ) -> io::Result<()> {
     let summary = &report.summary;
-    let outstanding = with_change(
-        summary.outstanding_bytes,
-        before.map(|before| before.outstanding_bytes),
-    );
-    let mut facts = vec![format!(
-        "{outstanding} outstanding in {}",
-        things(summary.outstanding_count, report)
-    )];
+    let mut facts = Vec::new();
+    if report.follows_allocations() {
+        let outstanding = with_change(
+            summary.outstanding_bytes,
+            before.map(|before| before.outstanding_bytes),
+        );
+        facts.push(format!(
+            "{outstanding} outstanding in {}",
+            things(summary.outstanding_count, report)
+        ));
+    }
+    if let Some(touched) = summary.touched_resident_bytes {
+        let touched = with_change(
+            touched,
+            before.and_then(|before| before.touched_resident_bytes),
+        );
+        facts.push(format!("{touched} first touched and resident"));
+    }
     if let Some(rss) = summary.rss_end_bytes {
         let rss = with_change(rss, before.and_then(|before| before.rss_bytes));
         facts.push(format!("RSS {rss}"));
@@ -86,7 +96,7 @@ fn write_rows(page: &mut Page<'_>, report: &Report, before: Option<&Before>) -> 
         }
         page.line(&with_place(page, row, one))?;
     }
-    Ok(())
+    toucher::write_rows(page, report, before, indent)
 }
 
 /// The cells of one column, aligned to the right with two spaces behind; no column at all if every

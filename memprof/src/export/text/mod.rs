@@ -20,6 +20,7 @@ mod snapshot_changes;
 mod stack;
 mod summary;
 mod table;
+mod toucher;
 mod trust;
 
 use std::io::{self, Write};
@@ -78,11 +79,11 @@ impl Exporter for Text {
         summary::write(&mut page, report)?;
         page.blank()?;
         processes::write(&mut page, report)?;
-        write_allocators(
-            &mut page,
-            report,
-            self.history.basis(report.duration_seconds),
-        )?;
+        let before = self.history.basis(report.duration_seconds);
+        if report.follows_allocations() {
+            write_allocators(&mut page, report, before)?;
+        }
+        toucher::write(&mut page, report, before)?;
         cycles::write(&mut page, report)?;
         sections::write_windows(&mut page, report)?;
         trust::write(&mut page, report)
@@ -130,7 +131,7 @@ fn write_allocators(
         allocator::write(page, report, one, &figures, before)?;
         page.blank()?;
     }
-    figures.write_rest(page)
+    figures.write_rest(page, "outstanding elsewhere, not shown")
 }
 
 /// A line of a labelled list: `  label         text`, wrapped.

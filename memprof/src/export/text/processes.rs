@@ -20,7 +20,8 @@ const GROUP_COLUMNS: usize = 40;
 struct Row {
     number: String,
     name: String,
-    outstanding_bytes: u64,
+    /// Bytes that it holds, or that are resident of what it touched.
+    bytes: u64,
     facts: Vec<String>,
 }
 
@@ -55,10 +56,16 @@ pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
         .collect();
     let widest = rows.iter().map(|row| columns(&row.0)).max();
     let name_columns = widest.unwrap_or_default().min(room);
+    let summary = &report.summary;
+    let whole = bytes_of(
+        report,
+        summary.outstanding_bytes,
+        summary.touched_resident_bytes,
+    );
     for (name, row) in rows {
         let name = start_within(&name, name_columns);
-        let size = format_size(row.outstanding_bytes);
-        let share = format_share(row.outstanding_bytes, report.summary.outstanding_bytes);
+        let size = format_size(row.bytes);
+        let share = format_share(row.bytes, whole);
         page.line(&[
             (format!("  {:>7}  ", row.number), Paint::Faint),
             (format!("{size:>10}"), Paint::Strong),
@@ -77,24 +84,37 @@ pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
 }
 
 fn process(process: &ProcessTotals, report: &Report) -> Row {
-    let mut facts = vec![things(process.outstanding_count, report)];
+    let mut facts = facts_of(
+        report,
+        process.outstanding_count,
+        process.touched_resident_bytes,
+    );
     facts.extend(verdict(process.verdict, process.rate_bytes_per_second));
     facts.extend(resident(process.rss_bytes));
     facts.extend(process.ended.then(|| "ended".to_owned()));
-    if process.coverage.as_ref().is_some_and(Vec::is_empty) {
+    let has_none = process.coverage.as_ref().is_some_and(Vec::is_empty);
+    if has_none && report.follows_allocations() {
         facts.push("no allocator that is probed".to_owned());
     }
     facts.extend(process.container.clone());
     Row {
         number: process.pid.to_string(),
         name: process.comm.clone().unwrap_or_else(|| "?".to_owned()),
-        outstanding_bytes: process.outstanding_bytes,
+        bytes: bytes_of(
+            report,
+            process.outstanding_bytes,
+            process.touched_resident_bytes,
+        ),
         facts,
     }
 }
 
 fn group(group: &Group, report: &Report) -> Row {
-    let mut facts = vec![things(group.outstanding_count, report)];
+    let mut facts = facts_of(
+        report,
+        group.outstanding_count,
+        group.touched_resident_bytes,
+    );
     facts.extend(verdict(group.verdict, group.rate_bytes_per_second));
     facts.extend(resident(group.rss_bytes));
     if group.living < group.processes {
@@ -106,8 +126,32 @@ fn group(group: &Group, report: &Report) -> Row {
     Row {
         number: format!("{}\u{d7}", format_count(group.processes)),
         name: name.cloned().unwrap_or_else(|| "?".to_owned()),
-        outstanding_bytes: group.outstanding_bytes,
+        bytes: bytes_of(
+            report,
+            group.outstanding_bytes,
+            group.touched_resident_bytes,
+        ),
         facts,
+    }
+}
+
+/// What a row is about: what is outstanding, or where page faults alone were followed, what is resident.
+fn bytes_of(report: &Report, outstanding: u64, resident: Option<u64>) -> u64 {
+    if report.follows_allocations() {
+        outstanding
+    } else {
+        resident.unwrap_or_default()
+    }
+}
+
+fn facts_of(report: &Report, outstanding_count: u64, resident: Option<u64>) -> Vec<String> {
+    match (report.follows_allocations(), resident) {
+        (true, None) => vec![things(outstanding_count, report)],
+        (true, Some(bytes)) => vec![
+            things(outstanding_count, report),
+            format!("{} first touched", format_size(bytes)),
+        ],
+        (false, _) => vec!["first touched and resident".to_owned()],
     }
 }
 

@@ -7,7 +7,7 @@ use super::fit::{columns, keep_end, pad_right};
 use super::name::shorten;
 use super::page::{Page, Paint};
 use crate::export::label::{file_name, function_label, source_label};
-use crate::report::{Frame, TopAllocator};
+use crate::report::{CallPath, Frame};
 
 /// Frames of the allocator and its wrappers that are shown in full; of more, the first two and the
 /// last one.
@@ -28,15 +28,16 @@ enum Piece {
     Gap(usize),
 }
 
-pub(super) fn write(page: &mut Page<'_>, allocator: &TopAllocator) -> io::Result<()> {
-    let guilty = allocator.guilty_frame();
-    let lines: Vec<Line> = pieces(allocator.stack.len(), guilty)
+pub(super) fn write<'a>(page: &mut Page<'_>, path: impl Into<CallPath<'a>>) -> io::Result<()> {
+    let path = path.into();
+    let guilty = path.guilty_frame();
+    let lines: Vec<Line> = pieces(path.stack.len(), guilty)
         .into_iter()
         .map(|piece| match piece {
             Piece::Frame(index) => Line::Frame {
                 role: Role::of(index, guilty),
-                name: page.clean(&function_label(&allocator.stack[index])),
-                place: page.clean(&place_of(&allocator.stack[index])),
+                name: page.clean(&function_label(&path.stack[index])),
+                place: page.clean(&place_of(&path.stack[index])),
             },
             Piece::Gap(frames) => Line::Gap(frames),
         })

@@ -54,7 +54,8 @@ fn rows(report: &Report) -> Vec<Row> {
         );
         held.insert(0, interval);
     }
-    let mut rows = vec![
+    let mut rows = Vec::new();
+    let allocations = [
         Row {
             label: "outstanding",
             figure: format_size(summary.outstanding_bytes),
@@ -71,6 +72,9 @@ fn rows(report: &Report) -> Vec<Row> {
             details: vec![things(summary.freed_count, report)],
         },
     ];
+    if report.follows_allocations() {
+        rows.extend(allocations);
+    }
     if summary.inherited_count > 0 {
         let blocks = things(summary.inherited_count, report);
         rows.push(Row {
@@ -88,6 +92,7 @@ fn rows(report: &Report) -> Vec<Row> {
         });
     }
     rows.extend(mappings(summary));
+    rows.extend(touched(summary));
     rows.push(rss(summary));
     if let Some(unattributed) = summary.unattributed_bytes {
         rows.push(Row {
@@ -140,6 +145,68 @@ fn mappings(summary: &Summary) -> Vec<Row> {
             });
         }
     }
+    rows
+}
+
+/// What was touched first, if that was followed.
+fn touched(summary: &Summary) -> Vec<Row> {
+    let (Some(resident), Some(all)) = (summary.touched_resident_bytes, summary.touched_bytes)
+    else {
+        return Vec::new();
+    };
+    let parts = |all: &[(Option<u64>, &str)]| {
+        let parts = all.iter().filter_map(|(bytes, what)| {
+            let bytes = bytes.filter(|bytes| *bytes > 0)?;
+            Some(format!("{} {what}", format_size(bytes)))
+        });
+        let mut details = comma_separated(parts.collect());
+        details.insert(0, "resident:".to_owned());
+        details
+    };
+    let mut rows = vec![
+        Row {
+            label: "first touched",
+            figure: format_size(resident),
+            details: parts(&[
+                (summary.touched_anonymous_bytes, "anonymous"),
+                (summary.touched_file_bytes, "of files"),
+                (summary.touched_shared_bytes, "shared"),
+                (summary.touched_huge_bytes, "in huge pages"),
+                (summary.touched_by_kernel_bytes, "touched by the kernel"),
+            ]),
+        },
+        Row {
+            label: "touched in all",
+            figure: format_size(all),
+            details: words("each time that it became resident"),
+        },
+    ];
+    let more = [
+        (
+            summary.touched_inherited_bytes,
+            "left by forks",
+            "which children have beside their parents",
+        ),
+        (
+            summary.touched_copied_bytes,
+            "copied since",
+            "as they were written to",
+        ),
+    ];
+    for (bytes, label, what) in more {
+        if let Some(bytes) = bytes.filter(|bytes| *bytes > 0) {
+            rows.push(Row {
+                label,
+                figure: format_size(bytes),
+                details: words(what),
+            });
+        }
+    }
+    rows.push(Row {
+        label: "given back",
+        figure: format_size(summary.given_back_bytes.unwrap_or_default()),
+        details: words("as far as the kernel tells"),
+    });
     rows
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use super::fit::{comma_separated, keep_end, words};
 use super::page::{Page, Paint};
 use super::{labelled, plural};
-use crate::report::{Coverage, EventKind, Overhead, Quality, Report, SamplingMode};
+use crate::report::{Coverage, EventKind, FaultQuality, Overhead, Quality, Report, SamplingMode};
 use crate::units::{format_count, format_seconds, format_size};
 
 /// Files without symbols that are listed.
@@ -14,7 +14,7 @@ const LISTED_STRIPPED: usize = 5;
 
 pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     let quality = &report.quality;
-    let (judgement, paint) = judgement(quality);
+    let (judgement, paint) = judgement(report);
     page.paragraph(
         vec![("Trust: ".to_owned(), Paint::Strong)],
         &words(&judgement),
@@ -22,6 +22,9 @@ pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
     )?;
     for (label, text) in limits(quality) {
         labelled(page, label, &words(&text))?;
+    }
+    for text in quality.faults.iter().flat_map(of_faults) {
+        labelled(page, "page faults", &words(&text))?;
     }
     for (index, file) in stripped(page, report).iter().enumerate() {
         let label = if index == 0 { "stripped" } else { "" };
@@ -46,12 +49,15 @@ pub(super) fn write(page: &mut Page<'_>, report: &Report) -> io::Result<()> {
 }
 
 /// Whether the totals are exact, in one sentence.
-fn judgement(quality: &Quality) -> (String, Paint) {
+fn judgement(report: &Report) -> (String, Paint) {
+    let quality = &report.quality;
     let lost = quality.lost.total();
     let missing: usize = quality.coverage.iter().map(|one| one.missing.len()).sum();
     if quality.complete {
         let mut text = match quality.sampling.mode {
-            SamplingMode::All => "exact".to_owned(),
+            SamplingMode::All if report.follows_allocations() => "exact".to_owned(),
+            // Beside what is said below, a fault is counted when the kernel has counted it.
+            SamplingMode::All => "complete".to_owned(),
             SamplingMode::Poisson => "estimated from a sample".to_owned(),
         };
         text.push_str(&match lost {
@@ -207,6 +213,74 @@ fn limits(quality: &Quality) -> Vec<(&'static str, String)> {
     limits
 }
 
+/// What limits the figures of pages, a sentence each; only what there is.
+fn of_faults(faults: &FaultQuality) -> Vec<String> {
+    let pages = |count: u64| plural(count, "page");
+    let all = [
+        (
+            faults.pages_not_followed,
+            format!(
+                "{} found no room here: more is resident than shown",
+                pages(faults.pages_not_followed)
+            ),
+        ),
+        (
+            faults.stacks_not_followed,
+            format!(
+                "{} of call paths that found no room: they are one without a stack",
+                match faults.stacks_not_followed {
+                    1 => "1 touch".to_owned(),
+                    count => format!("{} touches", format_count(count)),
+                }
+            ),
+        ),
+        (
+            faults.guessed_pages,
+            format!(
+                "{} guessed: the kernel did not tell how many became resident",
+                pages(faults.guessed_pages)
+            ),
+        ),
+        (
+            faults.around_pages,
+            format!(
+                "{} around touched ones: the kernel does not tell which, the next ones were taken",
+                pages(faults.around_pages)
+            ),
+        ),
+        (
+            faults.populated_bytes,
+            format!(
+                "{} at most by mlock, MAP_POPULATE and the like",
+                format_size(faults.populated_bytes)
+            ),
+        ),
+        (
+            faults.unplaced_bytes,
+            format!(
+                "{} became resident nobody knows where, and nothing can give it back here",
+                format_size(faults.unplaced_bytes)
+            ),
+        ),
+        (
+            faults.superseded_pages,
+            format!(
+                "{} touched first again: nobody saw them given back",
+                pages(faults.superseded_pages)
+            ),
+        ),
+        (
+            faults.found_gone_pages,
+            format!(
+                "{} found to be gone: nobody saw them given back",
+                pages(faults.found_gone_pages)
+            ),
+        ),
+    ];
+    let there_is = all.into_iter().filter(|(amount, _)| *amount > 0);
+    there_is.map(|(_, text)| text).collect()
+}
+
 /// What became of the stacks, and which way they were walked where it was not one way for all.
 fn describe_stacks(quality: &Quality) -> String {
     let mut text = format!(
@@ -232,7 +306,9 @@ fn describe_stacks(quality: &Quality) -> String {
 fn stripped(page: &Page<'_>, report: &Report) -> Vec<String> {
     let mut files = Vec::new();
     let mut seen = HashSet::new();
-    let frames = report.top_allocators.iter().flat_map(|one| &one.stack);
+    let of_touchers = report.top_touchers.iter().flat_map(|one| &one.stack);
+    let of_allocators = report.top_allocators.iter().flat_map(|one| &one.stack);
+    let frames = of_allocators.chain(of_touchers);
     for frame in frames.filter(|frame| frame.unknown.as_deref() == Some("stripped")) {
         let file = (
             frame.module.as_deref().unwrap_or("?"),

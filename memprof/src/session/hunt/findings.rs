@@ -56,8 +56,8 @@ pub(super) fn found(
 pub(super) fn unprobed(facts: &ProcessFacts, growth: &Growth, at: f64, error: &Error) -> Find {
     let why = if facts.is_alive() {
         format!(
-            "it grows, and its allocator can't be probed: {error:#}; what it maps can be followed: \
-             memprof trace --pid {} --events mmap",
+            "it grows, and its allocator can't be probed: {error:#}; who touches its memory first can be \
+             followed: memprof trace --pid {} --events mmap,faults",
             facts.pid.0
         )
     } else {
@@ -97,20 +97,17 @@ fn why(kind: FindKind, facts: &ProcessFacts, growth: &Growth, report: &Report) -
     match kind {
         FindKind::Leak => judged(),
         FindKind::Growing => format!("a leak, or a store that is still filling: {}", judged()),
-        FindKind::Elsewhere => format!(
-            "its blocks don't grow, but its resident memory did by {} beyond them in {}: mappings, or \
-             pages of older blocks that are touched only now; memprof trace --pid {} --events \
-             malloc,mmap follows the former",
-            format_size(
-                report
-                    .summary
-                    .unattributed_bytes
-                    .unwrap_or(0)
-                    .unsigned_abs()
-            ),
-            format_seconds(report.duration_seconds),
-            facts.pid.0
-        ),
+        FindKind::Elsewhere => {
+            let beyond = report.summary.unattributed_bytes.unwrap_or(0);
+            format!(
+                "its blocks don't grow, but its resident memory did by {} beyond them in {}: mappings, \
+                 or pages of older blocks that are touched only now; who touches them can be followed: \
+                 memprof trace --pid {} --events mmap,faults",
+                format_size(beyond.unsigned_abs()),
+                format_seconds(report.duration_seconds),
+                facts.pid.0
+            )
+        }
         FindKind::Undecided | FindKind::Unprobed => format!(
             "the exact look was not sure of more than {} of {}: {}",
             format_rate(suspected_rate(report)),

@@ -16,6 +16,7 @@ use crate::{
     identity::{Nanoseconds, Pid, seconds_since},
     pipeline::{self, MappedTotals},
     report::{Overhead, Summary, TimelinePoint},
+    stacks::TouchTotals,
     target::process::resident_bytes,
 };
 
@@ -41,20 +42,14 @@ pub(super) fn summary(
         discarded_count: sums.discarded_count,
         outstanding_bytes: sums.outstanding_bytes(),
         outstanding_count: sums.outstanding_count(),
-        outstanding_bytes_ci95: None,
         peak_outstanding_bytes: totals.peak_outstanding_bytes,
         peak_at_seconds: (totals.peak_outstanding_bytes > 0)
             .then(|| seconds_since(start, totals.peak_at)),
         rss_start_bytes: resident.start,
         rss_end_bytes: resident.last,
         rss_peak_bytes: resident.peak,
-        mapped_bytes: None,
-        mapped_count: None,
-        heap_bytes: None,
-        thread_stack_bytes: None,
-        allocator_mapped_bytes: None,
-        file_mapped_bytes: None,
         unattributed_bytes: growth.map(|growth| growth - sums.outstanding_bytes() as i64),
+        ..Summary::default()
     }
 }
 
@@ -76,12 +71,14 @@ pub(super) fn with_mappings(summary: Summary, mapped: &MappedTotals) -> Summary 
 pub(super) fn point(
     at_seconds: f64,
     totals: &pipeline::Summary,
+    touched: Option<TouchTotals>,
     resident: Resident,
 ) -> TimelinePoint {
     TimelinePoint {
         at_seconds,
         outstanding_bytes: totals.totals.outstanding_bytes(),
         outstanding_count: totals.totals.outstanding_count(),
+        touched_resident_bytes: touched.map(|touched| touched.resident_bytes()),
         rss_bytes: resident.last,
     }
 }

@@ -10,7 +10,7 @@ use super::{
         assemble::{self, Choice, Extract, ShownSite},
         by_process,
         collector::monotonic,
-        left_report,
+        left_report, touchers,
     },
     Ended, Run,
     figures::{point, summary, timestamp, weigh_self, with_mappings},
@@ -46,7 +46,9 @@ impl Run {
             let elapsed = seconds_since(self.start, monotonic());
             let point = {
                 let state = self.shared.lock();
-                point(elapsed, &state.pipeline.summary(), self.resident)
+                let faults = self.config.events.faults;
+                let touched = faults.then(|| state.pipeline.touched());
+                point(elapsed, &state.pipeline.summary(), touched, self.resident)
             };
             self.timeline.push(point);
             return Ok(());
@@ -169,14 +171,16 @@ impl Run {
                 } else {
                     0
                 },
+                faults: self.config.events.faults,
             };
             let context = self.context(&counters, state.pipeline.ticks());
             assemble::extract(&state, &counters, now, choice, &context)
         };
         let nameless = self.read_perf_maps();
         let elapsed = seconds_since(self.start, now);
+        let touched = extract.touched.as_ref().map(|touched| touched.totals);
         self.timeline
-            .push(point(elapsed, &extract.summary, self.resident));
+            .push(point(elapsed, &extract.summary, touched, self.resident));
         let (symbols, skips) = (&mut self.symbols, &self.skips);
         let mut name = |sites: &[ShownSite]| {
             assemble::name(sites, &extract.modules, symbols, skips, now, elapsed)
@@ -187,8 +191,13 @@ impl Run {
         let by_cycle = extract.left.cycles.take().zip(self.cycles.as_ref());
         let by_cycle = by_cycle
             .map(|(left, run)| left_report::cycles(run, left, self.start, loses, &mut name));
+        let top_touchers = extract.touched.as_ref().map(|touched| {
+            let (symbols, skips) = (&mut self.symbols, &self.skips);
+            touchers::name(&touched.touchers, &extract.modules, symbols, skips)
+        });
+        let top_touchers = top_touchers.unwrap_or_default();
         let mut quality = extract.quality.clone();
-        assemble::count_frames(&top_allocators, &mut quality);
+        assemble::count_frames(&top_allocators, &top_touchers, &mut quality);
         quality.coverage = self.tracer.probed().flat_map(assemble::coverage).collect();
         quality.notes.extend(self.notes());
         quality.notes.extend(nameless);
@@ -230,6 +239,7 @@ impl Run {
             },
             leak_detection: self.leak_detection(&extract),
             top_allocators,
+            top_touchers,
             group_by: self.config.group_by,
             groups: by_process::groups(&by_process, self.config.group_by),
             processes: by_process.into_iter().map(|row| row.totals).collect(),
@@ -247,16 +257,25 @@ impl Run {
         let kinds = [
             events.malloc.then_some(EventKind::Malloc),
             events.mmap.then_some(EventKind::Mmap),
+            events.faults.then_some(EventKind::Faults),
         ];
         kinds.into_iter().flatten().collect()
     }
 
     pub(super) fn summary(&self, extract: &Extract) -> Summary {
-        let summary = summary(&extract.summary, self.start, self.resident);
-        match self.config.events.mmap {
-            true => with_mappings(summary, &extract.mapped),
-            false => summary,
+        let events = self.config.events;
+        let mut summary = summary(&extract.summary, self.start, self.resident);
+        if events.mmap {
+            summary = with_mappings(summary, &extract.mapped);
         }
+        if let Some(touched) = &extract.touched {
+            summary = touchers::with_touched(summary, &touched.totals);
+        }
+        if !events.malloc && !events.mmap {
+            // Nothing is outstanding that could explain any of it.
+            summary.unattributed_bytes = None;
+        }
+        summary
     }
 
     /// Reads what just-in-time compilers have listed so far; what of it will be missing.

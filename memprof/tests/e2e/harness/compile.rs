@@ -29,7 +29,7 @@ const NO_FRAME_POINTERS: &str = "-fomit-frame-pointer";
 /// The executable of `tests/programs/NAME.c` or `.cc`; call it with a stage held.
 pub(crate) fn program(name: &str) -> PathBuf {
     match name {
-        "static_nolibc" => build(name, name, &["-nostdlib", "-static"]),
+        "static_nolibc" | "static_arena" => build(name, name, &["-nostdlib", "-static"]),
         // The C library in the executable, and its functions known by its symbol table alone.
         "sites_static" => build("sites", name, &["-static"]),
         "known_calls_static" => build("known_calls", name, &["-static"]),

@@ -1,0 +1,195 @@
+//! The kernel's own counters of a process's resident memory, read around a change.
+//!
+//! The tracepoint that tells of a change does not tell of how much: one page, a huge one, or as many of
+//! a file as lay around. The counters do. Each is a sum and, for every CPU, what that one has not added
+//! to the sum yet (`lib/percpu_counter.c`); a change is in this CPU's part, unless that had grown so
+//! large that all of it went into the sum. The tracepoint comes with every change, so what a CPU's parts
+//! were before one is what they were after the last, as long as the CPU saw no other process's.
+
+use aya_ebpf::{
+    bindings::task_struct,
+    helpers::{
+        bpf_probe_read_kernel,
+        generated::{self, bpf_get_current_task_btf},
+    },
+};
+use memprof_common::event::PageMemory;
+
+use crate::{
+    kernel::offset,
+    maps::{COUNTED, HERE},
+    pending::Thread,
+    window::{self, scratch},
+};
+
+/// Counters of a process: files, anonymous, swapped, shared.
+const COUNTERS: usize = 4;
+
+/// What the counters of the process that this CPU saw last were.
+#[repr(C)]
+pub struct Counted {
+    /// Its memory descriptor; 0 if there was none.
+    memory: u64,
+    /// Where the parts of all CPUs are, as the descriptor has it.
+    everyones: u64,
+    /// Where this CPU's parts are.
+    parts_at: u64,
+    sums: [i64; COUNTERS],
+    parts: [i32; COUNTERS],
+}
+
+/// A word of a structure of the kernel's that a program may read as it is.
+#[inline(always)]
+fn word(structure: *const u8, offset: u64) -> u64 {
+    // SAFETY: the verifier proves that the structure has a word there.
+    unsafe { structure.add(offset as usize).cast::<u64>().read_volatile() }
+}
+
+/// The current process's memory descriptor; null for a thread of the kernel.
+#[inline(always)]
+fn memory() -> *const u8 {
+    let at = offset!(task_mm) as usize;
+    // SAFETY: as in `word`. It stays a pointer, whose structure the verifier knows.
+    unsafe {
+        let task: *mut task_struct = bpf_get_current_task_btf();
+        task.cast::<u8>()
+            .add(at)
+            .cast::<*const u8>()
+            .read_volatile()
+    }
+}
+
+/// Whether `of` is the current process's memory descriptor.
+#[inline(always)]
+pub fn is_current(of: u64) -> bool {
+    memory() as u64 == of
+}
+
+/// Whether the kernel is only trying to read the target's memory: a fault then fails.
+#[inline(always)]
+pub fn only_tries() -> bool {
+    let at = offset!(task_only_tries) as usize;
+    // SAFETY: as in `word`.
+    unsafe {
+        let task: *mut task_struct = bpf_get_current_task_btf();
+        task.cast::<u8>().add(at).cast::<i32>().read_volatile() != 0
+    }
+}
+
+/// Where the counter number `which` of the current process begins in its memory descriptor.
+#[inline(always)]
+fn counter(which: usize) -> u64 {
+    offset!(mm_resident) + which as u64 * offset!(counter_bytes)
+}
+
+/// Makes this CPU ready to tell what the counters of the current process will change by. `thread` is the
+/// calling one.
+#[inline(always)]
+pub fn watch(thread: *mut Thread) {
+    let Some(counted) = COUNTED.get_ptr_mut(0) else {
+        return;
+    };
+    let memory = memory();
+    let everyones = word(memory, counter(0) + offset!(counter_parts));
+    let to_sum = offset!(counter_sum);
+    // SAFETY: a live map value of this CPU's.
+    unsafe {
+        let mut which = 0;
+        while which < COUNTERS {
+            (*counted).sums[which] = word(memory, counter(which) + to_sum) as i64;
+            which += 1;
+        }
+        if (*counted).memory == memory as u64 && (*counted).everyones == everyones {
+            return;
+        }
+        (*counted).parts_at = everyones.wrapping_add(distance_of_this_cpu(thread));
+        (*counted).everyones = everyones;
+        (*counted).memory = match parts(counted) {
+            Some(parts) => {
+                (*counted).parts = parts;
+                memory as u64
+            }
+            None => 0,
+        };
+    }
+}
+
+/// How far this CPU's own variables are from the addresses that stand for those of all CPUs.
+///
+/// No helper tells it. So it is the distance from where a map's values are to where this CPU's is: the one
+/// stands in the map's own structure, the other is found as usual. Addresses become numbers on the way
+/// through a map's value.
+#[inline(always)]
+fn distance_of_this_cpu(thread: *mut Thread) -> u64 {
+    let Some(here) = HERE.get_ptr_mut(0) else {
+        return 0;
+    };
+    let offset = offset!(map_values);
+    let scratch = scratch(thread);
+    window::clear(thread);
+    // SAFETY: the scratch is of this thread's map value, and larger than what is before that field.
+    unsafe {
+        let found = generated::bpf_probe_read_kernel(
+            scratch.cast(),
+            offset as u32 + 8,
+            (&raw const HERE).cast(),
+        );
+        if found != 0 {
+            return 0;
+        }
+        let everyones = scratch
+            .cast::<u8>()
+            .add(offset as usize)
+            .cast::<u64>()
+            .read_volatile();
+        scratch.cast::<*mut u64>().write_volatile(here);
+        scratch.read_volatile().wrapping_sub(everyones)
+    }
+}
+
+#[inline(always)]
+fn parts(counted: *const Counted) -> Option<[i32; COUNTERS]> {
+    // SAFETY: `counted` points into a map value. The parts of a process's counters lie side by side
+    // (`percpu_counter_init_many`); the helper checks the address.
+    unsafe { bpf_probe_read_kernel((*counted).parts_at as *const [i32; COUNTERS]) }.ok()
+}
+
+/// By how many pages the counter `which` of the memory descriptor `of` has just changed on this CPU;
+/// `None` if that can't be told.
+#[inline(always)]
+pub fn change(of: u64, which: PageMemory) -> Option<i64> {
+    let counted = COUNTED.get_ptr_mut(0)?;
+    // SAFETY: a live map value of this CPU's.
+    if unsafe { (*counted).memory } != of {
+        return None;
+    }
+    let now = parts(counted)?;
+    let at = which as usize;
+    // SAFETY: as above.
+    let (before, sum) = unsafe { ((*counted).parts[at], (*counted).sums[at]) };
+    // SAFETY: as above.
+    unsafe { (*counted).parts = now };
+    let change = i64::from(now[at]) - i64::from(before);
+    if !is_current(of) {
+        return Some(change);
+    }
+    let sum_now = match which {
+        PageMemory::File => sum_of(PageMemory::File),
+        PageMemory::Anonymous => sum_of(PageMemory::Anonymous),
+        PageMemory::Shared => sum_of(PageMemory::Shared),
+    };
+    // SAFETY: as above.
+    unsafe { (*counted).sums[at] = sum_now };
+    // All of a part that is empty now has gone into the sum, if that has changed; so may another CPU's
+    // have.
+    Some(match now[at] {
+        0 => sum_now - sum + change,
+        _ => change,
+    })
+}
+
+/// The common sum of one counter of the current process.
+#[inline(always)]
+fn sum_of(which: PageMemory) -> i64 {
+    word(memory(), counter(which as usize) + offset!(counter_sum)) as i64
+}
