@@ -9,7 +9,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::harness::{
-    MEMPROF, PATIENCE, Process, Stage, assert_no_probe_left, patched_bytes, program, wait_until,
+    MEMPROF, PATIENCE, Process, Stage, assert_no_probe_left, patched_bytes, program, wait_probed,
+    wait_until,
 };
 
 /// How long a hunt may take for what leaks as fast as the programs here.
@@ -60,8 +61,9 @@ fn has_been_probed(pid: u32) -> bool {
 fn wait_for_a_look(hunt: &mut Process, pid: u32) {
     wait_until("the process is looked at", A_MINUTE, || {
         assert!(hunt.is_running(), "memprof is gone: {}", hunt.stderr());
-        patched_bytes(pid) > 0 && hunt.stderr().contains("probing it alone")
+        hunt.stderr().contains("probing it alone")
     });
+    wait_probed(pid);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! can tell how much memory a process has at what time may tell the same list instead.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::File,
     io,
     os::unix::fs::FileExt as _,
@@ -26,6 +26,7 @@ use crate::{
     bad_input,
     config::TargetChoice,
     hunt::{MAX_WATCHED, WATCH_PERIOD, WatchedId, Watchlist},
+    identity::Pid,
     target::{
         process::{ProcessFacts, anonymous_bytes, require_traceable},
         scope::WideScope,
@@ -175,9 +176,10 @@ impl Scales {
             }
             Scope::Named(_) => return,
             Scope::Wide(scope) => {
-                for facts in scope.processes() {
-                    let is_known = self.files.contains_key(&WatchedId::of(&facts));
-                    left_out += u64::from(!is_known && !self.take_in(facts));
+                // An id that came back is known until the next weighing, which tells of the end.
+                let known: HashSet<Pid> = self.files.keys().map(|id| id.pid).collect();
+                for facts in scope.processes_but(|pid| known.contains(&pid)) {
+                    left_out += u64::from(!self.take_in(facts));
                 }
             }
         }
