@@ -337,7 +337,7 @@ pub enum PageChange {
     /// As many became resident as the length has; the address is the page that was touched, the others
     /// lie around it. The kernel's own counter says how many.
     Touched = 0,
-    /// The same, but how many could not be told: one is assumed.
+    /// The same, but how many could not be told: they are a guess.
     TouchedSome = 1,
     /// A page that could not be written to was written to: after a fork, that makes a copy of it.
     Copied = 2,

@@ -21,7 +21,7 @@ use crate::{
     emit::{count, now, send},
     filter::{Caller, caller},
     pending::Thread,
-    resident,
+    resident::{self, Guess},
     stack::repeated_stack_id,
     threads, window,
 };
@@ -146,7 +146,7 @@ fn faulted(address: u64, error: u64, toucher: PageToucher, system_call: i64) -> 
 
 #[inline(always)]
 fn changed(of: u64, memory: PageMemory) -> Option<()> {
-    let pages = resident::change(of, memory);
+    let pages = resident::keep_up(of, memory);
     // Others take memory from a process too, and a parent copies its own into a child.
     if !resident::is_current(of) {
         return None;
@@ -166,7 +166,11 @@ fn changed(of: u64, memory: PageMemory) -> Option<()> {
     if address == 0 || unsafe { (*fault).system_call } != system_call {
         return changed_by_system_call(caller, system_call, memory, pages);
     }
-    if pages.is_some_and(|pages| pages <= 0) {
+    let rise = match pages {
+        Some(pages) => Ok(pages),
+        None => resident::rise_in_fault(thread, memory),
+    };
+    if rise.is_ok_and(|pages| pages <= 0) {
         // A private copy takes the place of a file's page; or the thread has gone on from the fault.
         if system_call != NO_SYSTEM_CALL {
             return changed_by_system_call(caller, system_call, memory, pages);
@@ -178,19 +182,20 @@ fn changed(of: u64, memory: PageMemory) -> Option<()> {
         (*fault).address = 0;
         (*fault).populated = [0; 2];
     }
-    let (length, change) = told(pages);
+    let (length, change) = told(rise);
     tell_touch(caller, (address, length), (change, memory, toucher));
     Some(())
 }
 
 /// Bytes that became resident, and how sure that is.
 #[inline(always)]
-fn told(pages: Option<i64>) -> (u64, PageChange) {
-    match pages {
-        Some(pages) if pages > 0 && pages <= MOST_PAGES => {
+fn told(rise: Result<i64, Guess>) -> (u64, PageChange) {
+    match rise {
+        Ok(pages) if pages > 0 && pages <= MOST_PAGES => {
             (pages as u64 * PAGE_BYTES, PageChange::Touched)
         }
-        _ => (PAGE_BYTES, PageChange::TouchedSome),
+        Ok(_) => (PAGE_BYTES, PageChange::TouchedSome),
+        Err(Guess(pages)) => (pages as u64 * PAGE_BYTES, PageChange::TouchedSome),
     }
 }
 
@@ -222,7 +227,7 @@ fn changed_by_system_call(
         MMAP if fourth & (MAP_POPULATE | MAP_LOCKED) != 0 => {
             // One page after the other, each told of: where, is not known before the call returns.
             if pages.is_none_or(|pages| pages > 0) {
-                let (length, change) = told(pages);
+                let (length, change) = told(pages.ok_or(Guess(1)));
                 let what = (change, memory, PageToucher::Kernel as u64);
                 tell_touch(caller, (0, length), what);
             }

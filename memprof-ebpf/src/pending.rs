@@ -19,6 +19,7 @@ use crate::{
     kernel::{hijacked_return_address, may_be_trampoline},
     memo::{self, Memo},
     registers::{Entry, RETURN_SLOT},
+    resident::Counted,
     syscalls::SystemCall,
     trail::Trail,
     unwind::{Code, Walk},
@@ -108,6 +109,7 @@ pub struct Thread {
     pub window: Window,
     pub system_call: SystemCall,
     pub fault: Fault,
+    pub counted: Counted,
     pub memo: Memo,
     /// The stack record that the walk of a stack fills: its head, then program counters.
     pub record: [u64; STACK_HEADER_WORDS + MAX_FRAMES],

@@ -4,12 +4,13 @@
 //! a file as lay around. The counters do. Each is a sum and, for every CPU, what that one has not added
 //! to the sum yet (`lib/percpu_counter.c`); a change is in this CPU's part, unless that had grown so
 //! large that all of it went into the sum. The tracepoint comes with every change, so what a CPU's parts
-//! were before one is what they were after the last, as long as the CPU saw no other process's.
+//! were before one is what they were after the last, as long as the CPU saw no other process's. If it did, a
+//! thread still knows what they were at its fault, as long as it stays on its CPU.
 
 use aya_ebpf::{
     bindings::task_struct,
     helpers::{
-        bpf_probe_read_kernel,
+        bpf_get_smp_processor_id, bpf_probe_read_kernel,
         generated::{self, bpf_get_current_task_btf},
     },
 };
@@ -22,14 +23,20 @@ use crate::{
     window::{self, scratch},
 };
 
+/// Pages of a huge one.
+const HUGE_PAGE: i64 = 512;
 /// Counters of a process: files, anonymous, swapped, shared.
 const COUNTERS: usize = 4;
 
-/// What the counters of the process that this CPU saw last were.
+/// What the counters of a process were: by a CPU the last that it saw, by a thread those of its own process
+/// at its last fault.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct Counted {
     /// Its memory descriptor; 0 if there was none.
     memory: u64,
+    cpu: u32,
+    reserved: u32,
     /// Where the parts of all CPUs are, as the descriptor has it.
     everyones: u64,
     /// Where this CPU's parts are.
@@ -82,13 +89,19 @@ fn counter(which: usize) -> u64 {
     offset!(mm_resident) + which as u64 * offset!(counter_bytes)
 }
 
-/// Makes this CPU ready to tell what the counters of the current process will change by. `thread` is the
-/// calling one.
+/// Takes note of the counters of the current process, for this CPU and for `thread`, the calling one.
 #[inline(always)]
 pub fn watch(thread: *mut Thread) {
     let Some(counted) = COUNTED.get_ptr_mut(0) else {
         return;
     };
+    refresh(thread, counted);
+    // SAFETY: live map values.
+    unsafe { (&raw mut (*thread).counted).write(*counted) };
+}
+
+#[inline(always)]
+fn refresh(thread: *mut Thread, counted: *mut Counted) {
     let memory = memory();
     let everyones = word(memory, counter(0) + offset!(counter_parts));
     let to_sum = offset!(counter_sum);
@@ -102,6 +115,7 @@ pub fn watch(thread: *mut Thread) {
         if (*counted).memory == memory as u64 && (*counted).everyones == everyones {
             return;
         }
+        (*counted).cpu = bpf_get_smp_processor_id();
         (*counted).parts_at = everyones.wrapping_add(distance_of_this_cpu(thread));
         (*counted).everyones = everyones;
         (*counted).memory = match parts(counted) {
@@ -154,42 +168,78 @@ fn parts(counted: *const Counted) -> Option<[i32; COUNTERS]> {
     unsafe { bpf_probe_read_kernel((*counted).parts_at as *const [i32; COUNTERS]) }.ok()
 }
 
-/// By how many pages the counter `which` of the memory descriptor `of` has just changed on this CPU;
-/// `None` if that can't be told.
+/// Keeps what this CPU knows up with a change of the counter `which` of the memory descriptor `of`; by how
+/// many pages it changed, or `None` if that CPU has seen another process since.
 #[inline(always)]
-pub fn change(of: u64, which: PageMemory) -> Option<i64> {
+pub fn keep_up(of: u64, which: PageMemory) -> Option<i64> {
     let counted = COUNTED.get_ptr_mut(0)?;
     // SAFETY: a live map value of this CPU's.
     if unsafe { (*counted).memory } != of {
         return None;
     }
-    let now = parts(counted)?;
-    let at = which as usize;
+    let change = change_since(counted, which);
     // SAFETY: as above.
-    let (before, sum) = unsafe { ((*counted).parts[at], (*counted).sums[at]) };
-    // SAFETY: as above.
-    unsafe { (*counted).parts = now };
-    let change = i64::from(now[at]) - i64::from(before);
-    if !is_current(of) {
-        return Some(change);
+    unsafe {
+        (*counted).parts = parts(counted)?;
+        if is_current(of) {
+            (*counted).sums[which as usize] = sum_of(which);
+        }
     }
-    let sum_now = match which {
-        PageMemory::File => sum_of(PageMemory::File),
-        PageMemory::Anonymous => sum_of(PageMemory::Anonymous),
-        PageMemory::Shared => sum_of(PageMemory::Shared),
-    };
-    // SAFETY: as above.
-    unsafe { (*counted).sums[at] = sum_now };
+    change
+}
+
+/// By how many pages a counter of the current process has changed on this CPU since `counted`.
+#[inline(always)]
+fn change_since(counted: *const Counted, which: PageMemory) -> Option<i64> {
+    let at = which as usize;
+    let now = parts(counted)?[at];
+    // SAFETY: `counted` points into a map value.
+    let (before, sum) = unsafe { ((*counted).parts[at], (*counted).sums[at]) };
+    let change = i64::from(now) - i64::from(before);
     // All of a part that is empty now has gone into the sum, if that has changed; so may another CPU's
     // have.
-    Some(match now[at] {
-        0 => sum_now - sum + change,
+    Some(match now {
+        0 => sum_of(which) - sum + change,
         _ => change,
     })
 }
 
-/// The common sum of one counter of the current process.
+/// By how many pages the counter `which` of the current process rose in the fault of `thread` that is under
+/// way, where the CPU did not keep up: exactly, or else whether it was one page or a huge one.
+#[inline(always)]
+pub fn rise_in_fault(thread: *mut Thread, which: PageMemory) -> Result<i64, Guess> {
+    // SAFETY: no arguments, no effects.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    // SAFETY: `thread` points at this thread's map value.
+    let counted = unsafe { &raw const (*thread).counted };
+    // SAFETY: as above.
+    if unsafe { (*counted).cpu } == cpu
+        && let Some(change) = change_since(counted, which)
+    {
+        return Ok(change);
+    }
+    // SAFETY: as above.
+    let sum = unsafe { (*counted).sums[which as usize] };
+    // A huge page goes into the sum at once.
+    if sum_of(which) - sum > HUGE_PAGE / 2 {
+        Err(Guess(HUGE_PAGE))
+    } else {
+        Err(Guess(1))
+    }
+}
+
+/// The common sum of one counter of the current process. The verifier wants to know which one.
 #[inline(always)]
 fn sum_of(which: PageMemory) -> i64 {
-    word(memory(), counter(which as usize) + offset!(counter_sum)) as i64
+    let sum =
+        |which: PageMemory| word(memory(), counter(which as usize) + offset!(counter_sum)) as i64;
+    match which {
+        PageMemory::File => sum(PageMemory::File),
+        PageMemory::Anonymous => sum(PageMemory::Anonymous),
+        PageMemory::Shared => sum(PageMemory::Shared),
+    }
 }
+
+/// Pages that probably became resident.
+#[derive(Clone, Copy)]
+pub struct Guess(pub i64);

@@ -221,6 +221,11 @@ impl TraceConfig {
                 ));
             }
         }
+        if cycles.is_some() && !events.malloc && !events.mmap {
+            return Err(bad_input!(
+                "--cycles is about what is held, which page faults don't say: give --events malloc,faults"
+            ));
+        }
         Ok(Self {
             target: target(who)?,
             children,
@@ -515,6 +520,8 @@ mod tests {
         assert!(refusal(&["--pid", "1", "--events", ""]).contains("malloc, mmap, faults"));
         let sampled = ["--pid", "1", "--events", "mmap", "--sample-bytes", "1MiB"];
         assert!(refusal(&sampled).contains("--sample-bytes"));
+        let cycled = ["--cycles", "9", "--events", "faults", "--", "ls"];
+        assert!(refusal(&cycled).contains("--events malloc,faults"));
         assert!(refusal(&[]).contains("nothing to trace"));
         assert!(refusal(&["--pid", "1", "--", "ls"]).contains("give one of them"));
         assert!(refusal(&["--all", "--pid", "1"]).contains("give one of them"));

@@ -33,6 +33,11 @@ impl TraceConfig {
     /// The first one that makes no sense, as bad input.
     pub fn of_check(args: CheckArgs) -> Result<Self> {
         let common = Self::common(args.target, args.tracing)?;
+        if !common.events.malloc && !common.events.mmap {
+            return Err(bad_input!(
+                "a check judges what is held, which page faults don't say: give --events malloc,faults"
+            ));
+        }
         let warm_up = time("--warm-up", &args.warm_up)?;
         if let Some(duration) = common.duration
             && warm_up >= duration
@@ -142,6 +147,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_in_one_line() {
         assert!(refusal(&["--warm-up", "30s", "--duration", "30s"]).contains("leaves nothing"));
+        assert!(refusal(&["--events", "faults"]).contains("malloc,faults"));
         assert!(refusal(&["--warm-up", "soon"]).contains("--warm-up"));
         assert!(refusal(&["--fail-on", "stable"]).contains("leak or growing"));
         assert!(refusal(&["--confidence", "80"]).contains("from 0 to 1"));

@@ -249,6 +249,11 @@ fn notes(before: &Report, after: &Report, sides: &(Side<'_>, Side<'_>)) -> Vec<S
                 "the {name} report lost events: its numbers are not exact"
             ));
         }
+        if !report.top_touchers.is_empty() {
+            notes.push(format!(
+                "the {name} report followed page faults: who touched memory first is not compared"
+            ));
+        }
         if report.quality.sampling.mode == SamplingMode::Poisson {
             notes.push(format!(
                 "the {name} report followed a sample of the blocks: its numbers are estimates"

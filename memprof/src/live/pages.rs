@@ -102,6 +102,29 @@ impl Region {
         before
     }
 
+    /// The same for all pages of a range; says what was there, and counts what was not.
+    fn put_all(&mut self, range: Range<usize>, page: Page, gone: &mut dyn FnMut(Page, u64)) -> u64 {
+        let (mut known, mut anonymous) = (0, 0);
+        for (before, count) in self.runs(range.clone()) {
+            gone(before, count);
+            known += count;
+            anonymous += if before.is_anonymous() { count } else { 0 };
+        }
+        for index in range.clone() {
+            self.forked[index / 64] &= !(1 << (index % 64));
+        }
+        let fresh = range.len() as u64 - known;
+        self.known += fresh as u16;
+        self.anonymous -= anonymous as u16;
+        self.anonymous += if page.is_anonymous() {
+            range.len() as u16
+        } else {
+            0
+        };
+        Arc::make_mut(&mut self.pages)[range].fill(page.pack());
+        fresh
+    }
+
     fn is_forked(&self, index: usize) -> bool {
         let is_anonymous = Page::unpack(self.pages[index]).is_some_and(Page::is_anonymous);
         is_anonymous && self.forked[index / 64] & (1 << (index % 64)) != 0
@@ -164,6 +187,32 @@ impl PageTable {
         let before = self.regions[at].put((number % REGION_PAGES) as usize, page);
         self.pages += u64::from(before.is_none());
         Ok(before)
+    }
+
+    /// Puts the pages of a range of numbers on record, in place of what is known of them, which it says, in
+    /// runs of pages alike; how many found room, which are the first ones.
+    pub fn put_all(
+        &mut self,
+        range: Range<u64>,
+        page: Page,
+        room: &mut usize,
+        gone: &mut dyn FnMut(Page, u64),
+    ) -> u64 {
+        let mut next = range.start;
+        while next < range.end {
+            let number = next / REGION_PAGES;
+            let at = match self.find(number) {
+                Some(at) => at,
+                None => match self.open(number, room) {
+                    Ok(at) => at,
+                    Err(NoRoom) => break,
+                },
+            };
+            let within = part_of(&range, number);
+            next += within.len() as u64;
+            self.pages += self.regions[at].put_all(within, page, gone);
+        }
+        next - range.start
     }
 
     /// A page, if it is known.

@@ -201,7 +201,8 @@ impl Pipeline {
         }
         if touch.address == 0 {
             let bytes = pages * PAGE_BYTES;
-            self.touched.counts.unplaced_bytes += bytes;
+            let unplaced = &mut self.touched.counts.unplaced_bytes;
+            *unplaced = unplaced.saturating_add(bytes);
             let touches = &mut self.spaces[at].touches;
             touches.change(site, |totals| totals.touch_unplaced(touch.memory, bytes));
             return;
@@ -232,22 +233,27 @@ impl Pipeline {
             let start = start.max((first + 1).saturating_sub(pages));
             return self.put_all(at, start..start + pages, page);
         }
+        // The window begins at its own multiple, or where the mapping does, which is not known: then it
+        // ends as much later.
         let start = first & !(AROUND - 1);
         let table = &mut self.spaces[at].pages;
-        let is_known = |index: &u64| table.get(start + index).is_some();
-        let known = (0..AROUND)
-            .filter(is_known)
-            .fold(0, |all, index| all | 1 << index);
-        // Of the known ones too few are left if some were given back unseen.
-        let of_window = |is_known: bool| {
-            let all = (0..AROUND).filter(move |index| (known >> index & 1 != 0) == is_known);
-            all.map(|index| start + index)
-                .filter(|number| *number != first)
+        let window = start..first + AROUND;
+        let around: Vec<(u64, Option<PageMemory>)> = window
+            .filter(|number| *number != first)
+            .map(|number| (number, table.get(number).map(|known| known.memory)))
+            .collect();
+        let of_window = |wanted: fn(Option<PageMemory>) -> bool| {
+            let found = around.iter().filter(move |found| wanted(found.1));
+            found.map(|found| found.0)
         };
+        // Of the unknown ones too few are left if some were given back unseen. Anonymous memory is not:
+        // where each of its pages is was told.
         let numbers = [first]
             .into_iter()
-            .chain(of_window(false))
-            .chain(of_window(true));
+            .chain(of_window(|known| known.is_none()))
+            .chain(of_window(|known| {
+                known.is_some_and(|memory| memory != PageMemory::Anonymous)
+            }));
         for number in numbers.take(pages as usize) {
             self.put_all(at, number..number + 1, page);
         }
@@ -259,7 +265,7 @@ impl Pipeline {
             if self.spaces[at].pages.get(number).is_some() {
                 continue;
             }
-            if !self.put(at, number, page) {
+            if self.put(at, number..number + 1, page) == 0 {
                 self.touched.counts.not_followed_pages += range.end - number;
                 return;
             }
@@ -268,32 +274,27 @@ impl Pipeline {
     }
 
     fn put_all(&mut self, at: usize, range: Range<u64>, page: Page) {
-        for number in range.clone() {
-            if !self.put(at, number, page) {
-                self.touched.counts.not_followed_pages += range.end - number;
-                return;
-            }
-        }
+        let put = self.put(at, range.clone(), page);
+        self.touched.counts.not_followed_pages += range.end - range.start - put;
     }
 
-    /// Whether there was room.
-    fn put(&mut self, at: usize, number: u64, page: Page) -> bool {
-        if self.touched.room == 0 && self.touched.ended > 0 {
-            self.forget_ended_pages();
-        }
-        let space = &mut self.spaces[at];
-        let Ok(before) = space.pages.put(number, page, &mut self.touched.room) else {
-            return false;
+    /// How many of the pages found room.
+    fn put(&mut self, at: usize, range: Range<u64>, page: Page) -> u64 {
+        let (touched, space) = (&mut self.touched, &mut self.spaces[at]);
+        let (touches, counts) = (&mut space.touches, &mut touched.counts);
+        let mut replace = |before: Page, pages| {
+            counts.superseded_pages += pages;
+            touches.change(before.site, |totals| totals.give_back(before, pages));
         };
-        if let Some(before) = before {
-            self.touched.counts.superseded_pages += 1;
-            let touches = &mut space.touches;
-            touches.change(before.site, |totals| totals.give_back(before, 1));
+        let room = &mut touched.room;
+        let put = space.pages.put_all(range.clone(), page, room, &mut replace);
+        touches.change(page.site, |totals| totals.touch(page, put));
+        let rest = range.start + put..range.end;
+        if !rest.is_empty() && self.touched.ended > 0 {
+            self.forget_ended_pages();
+            return put + self.put(at, rest, page);
         }
-        space
-            .touches
-            .change(page.site, |totals| totals.touch(page, 1));
-        true
+        put
     }
 
     pub(super) fn copy_page(

@@ -54,6 +54,13 @@ pub struct TopToucher {
 /// What limits the figures of pages, beside what was lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultQuality {
+    /// Changes whose record found no room on its way: what they touched is missing, or what they gave back
+    /// looks resident.
+    #[serde(default)]
+    pub lost_changes: u64,
+    /// Changes of resident memory by system calls that don't say where.
+    #[serde(default)]
+    pub placeless_changes: u64,
     /// Pages of touches of which the kernel did not tell how many pages became resident.
     pub guessed_pages: u64,
     /// Pages that became resident around one that was touched, the kernel does not tell which: the next

@@ -146,12 +146,12 @@ pub fn extract(
     let left = between.shown(&|site| show(Path::alone(site)));
     let sites = all.into_iter().map(show).collect();
     let by_process = by_process::rows(state, &judged, faults);
-    let touched = faults.then(|| touchers::extract(state, sort, top));
+    let touched = faults.then(|| touchers::extract(state, counters, sort, top));
     let mut quality = quality(state, counters);
     quality.faults = touched.as_ref().map(|touched| touched.quality);
-    quality.complete &= touched
-        .as_ref()
-        .is_none_or(|touched| touched.quality.pages_not_followed == 0);
+    quality.complete &= touched.as_ref().is_none_or(|touched| {
+        touched.quality.pages_not_followed + touched.quality.lost_changes == 0
+    });
     let listed = by_process.len() as u64;
     Extract {
         summary: state.pipeline.summary(),

@@ -16,7 +16,10 @@ use crate::{
     target::modules::{FrameAddress, Modules},
 };
 
-use memprof_common::event::PAGE_BYTES;
+use memprof_common::{
+    counters::{Counter, Counters},
+    event::PAGE_BYTES,
+};
 
 /// A call path to show.
 pub struct ShownToucher {
@@ -35,9 +38,11 @@ pub struct Touched {
 }
 
 /// Copies out of the state what a report shows, `top` call paths of it.
-pub fn extract(state: &State, sort: Sort, top: usize) -> Touched {
+pub fn extract(state: &State, counters: &Counters, sort: Sort, top: usize) -> Touched {
     let key = |one: &ToucherSnapshot| match sort {
-        Sort::Allocated => one.totals.touched_bytes,
+        Sort::Allocated => {
+            one.totals.touched_bytes + one.totals.inherited_bytes + one.totals.copied_bytes
+        }
         Sort::Outstanding | Sort::Count | Sort::Rate => one.totals.resident_bytes(),
     };
     let mut touchers = state.pipeline.touchers();
@@ -54,12 +59,14 @@ pub fn extract(state: &State, sort: Sort, top: usize) -> Touched {
     Touched {
         totals: state.pipeline.touched(),
         touchers: touchers.into_iter().map(show).collect(),
-        quality: quality(&state.pipeline.fault_counts()),
+        quality: quality(&state.pipeline.fault_counts(), counters),
     }
 }
 
-fn quality(counts: &FaultCounts) -> FaultQuality {
+fn quality(counts: &FaultCounts, counters: &Counters) -> FaultQuality {
     FaultQuality {
+        lost_changes: counters[Counter::LostPages as usize],
+        placeless_changes: counters[Counter::PlacelessChanges as usize],
         guessed_pages: counts.guessed_pages,
         around_pages: counts.around_pages,
         populated_bytes: counts.populated_pages * PAGE_BYTES,

@@ -13,6 +13,9 @@ use crate::live::pages::Page;
 /// without a stack, the last.
 pub const MAX_TOUCHERS: usize = 1 << 18;
 
+/// What can be nobody knows where, of one kind of memory; more is not counted.
+const MOST_UNPLACED: u64 = 1 << 56;
+
 /// Kinds of memory that pages hold.
 const KINDS: usize = 3;
 
@@ -97,9 +100,11 @@ impl TouchTotals {
 
     /// Memory became resident, it is not known where.
     pub fn touch_unplaced(&mut self, memory: PageMemory, bytes: u64) {
-        self.touched_bytes = self.touched_bytes.saturating_add(bytes);
         let held = &mut self.held[kind(memory)];
-        held.unplaced = held.unplaced.saturating_add(bytes);
+        // Asked for by the target, and so any number.
+        let bytes = bytes.min(MOST_UNPLACED.saturating_sub(held.unplaced));
+        self.touched_bytes = self.touched_bytes.saturating_add(bytes);
+        held.unplaced += bytes;
     }
 
     /// So many pages alike are gone.
@@ -138,7 +143,8 @@ impl TouchTotals {
 
     /// Counts all that is resident as given back.
     pub fn discard(&mut self) {
-        self.given_back_bytes += self.resident_bytes();
+        let resident = self.resident_bytes();
+        self.given_back_bytes = self.given_back_bytes.saturating_add(resident);
         self.held = Default::default();
     }
 
@@ -147,12 +153,12 @@ impl TouchTotals {
         self.touched_bytes = self.touched_bytes.saturating_add(other.touched_bytes);
         self.inherited_bytes += other.inherited_bytes;
         self.copied_bytes += other.copied_bytes;
-        self.given_back_bytes += other.given_back_bytes;
+        self.given_back_bytes = self.given_back_bytes.saturating_add(other.given_back_bytes);
         for (held, other) in self.held.iter_mut().zip(&other.held) {
             held.placed += other.placed;
             held.huge += other.huge;
             held.by_kernel += other.by_kernel;
-            held.unplaced = held.unplaced.saturating_add(other.unplaced);
+            held.unplaced = (held.unplaced + other.unplaced).min(MOST_UNPLACED);
         }
     }
 }

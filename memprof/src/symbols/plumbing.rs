@@ -342,6 +342,11 @@ mod tests {
     #[test]
     fn wrappers_and_beginnings_of_c() {
         for name in [
+            "memset",
+            "__memset_avx2_unaligned_erms",
+            "__memmove_evex_unaligned_erms",
+            "__memcpy_chk",
+            "__GI_memcpy",
             "xmalloc",
             "xstrdup",
             "xmalloc.part.0",

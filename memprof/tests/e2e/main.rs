@@ -14,6 +14,7 @@ mod copied;
 mod diff;
 mod everything;
 mod exact;
+mod faults;
 mod formats;
 mod hunt;
 mod inner_probes;

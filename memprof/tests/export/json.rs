@@ -218,6 +218,8 @@ const FIELDS: &[&str] = &[
     "quality.abandoned_calls",
     "quality.unlisted_processes",
     "quality.superseded",
+    "quality.faults.lost_changes",
+    "quality.faults.placeless_changes",
     "quality.faults.guessed_pages",
     "quality.faults.around_pages",
     "quality.faults.populated_bytes",

@@ -337,6 +337,8 @@ pub(crate) fn with_faults(mut report: Report) -> Report {
     }
     report.timeline[0].touched_resident_bytes = Some(900_000);
     report.quality.faults = Some(FaultQuality {
+        lost_changes: 2,
+        placeless_changes: 5,
         guessed_pages: 3,
         around_pages: 1_204,
         populated_bytes: 1_048_576,

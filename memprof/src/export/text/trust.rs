@@ -216,6 +216,7 @@ fn limits(quality: &Quality) -> Vec<(&'static str, String)> {
 /// What limits the figures of pages, a sentence each; only what there is.
 fn of_faults(faults: &FaultQuality) -> Vec<String> {
     let pages = |count: u64| plural(count, "page");
+    let changes = |count: u64| plural(count, "change");
     let all = [
         (
             faults.pages_not_followed,
@@ -232,6 +233,21 @@ fn of_faults(faults: &FaultQuality) -> Vec<String> {
                     1 => "1 touch".to_owned(),
                     count => format!("{} touches", format_count(count)),
                 }
+            ),
+        ),
+        (
+            faults.lost_changes,
+            format!(
+                "{} of resident pages lost on their way: what was touched is missing, what was given \
+                 back looks resident",
+                changes(faults.lost_changes)
+            ),
+        ),
+        (
+            faults.placeless_changes,
+            format!(
+                "{} of resident memory by system calls that don't say where",
+                changes(faults.placeless_changes)
             ),
         ),
         (

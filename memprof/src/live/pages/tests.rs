@@ -72,9 +72,11 @@ fn pages_beyond_the_room_are_refused_and_the_rest_stays_usable() {
     let (mut table, mut room) = (PageTable::default(), 1);
     assert_eq!(table.put(0, page(1), &mut room), Ok(None));
     assert_eq!(table.put(REGION_PAGES, page(1), &mut room), Err(NoRoom));
+    let put = table.put_all(500..600, page(1), &mut room, &mut |_, _| ());
+    assert_eq!((put, table.len()), (12, 13));
     assert_eq!(table.put(1, page(1), &mut room), Ok(None));
     assert!(table.fork(&mut room).is_none());
-    table.remove(0..2, &mut room, &mut |_, _| ());
+    table.remove(0..512, &mut room, &mut |_, _| ());
     assert_eq!(table.put(REGION_PAGES, page(1), &mut room), Ok(None));
 }
 
@@ -125,6 +127,7 @@ fn what_the_kernel_no_longer_has_can_be_dropped() {
 #[derive(Clone, Debug)]
 enum Step {
     Put(u64, Page),
+    PutAll(Range<u64>, Page),
     Remove(Range<u64>),
     RemoveRun(u64),
     Retain(u64),
@@ -162,6 +165,8 @@ fn some_page() -> impl Strategy<Value = Page> {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         200 => (number(), some_page()).prop_map(|(number, page)| Step::Put(number, page)),
+        10 => (number(), 0u64..30, some_page())
+            .prop_map(|(first, count, page)| Step::PutAll(first..first + count, page)),
         20 => (number(), number()).prop_map(|(a, b)| Step::Remove(a.min(b)..a.max(b))),
         5 => number().prop_map(Step::RemoveRun),
         5 => (2u64..5).prop_map(Step::Retain),
@@ -200,6 +205,12 @@ proptest! {
                 Step::Put(number, page) => {
                     let before = model.insert(number, (page, false)).map(|before| before.0);
                     prop_assert_eq!(table.put(number, page, &mut room), Ok(before));
+                }
+                Step::PutAll(range, page) => {
+                    let put = table.put_all(range.clone(), page, &mut room, &mut tell);
+                    prop_assert_eq!(put, range.end - range.start);
+                    prop_assert_eq!(gone, gone_of(model, |number| range.contains(&number)));
+                    model.extend(range.map(|number| (number, (page, false))));
                 }
                 Step::Remove(range) => {
                     table.remove(range.clone(), &mut room, &mut tell);

@@ -72,7 +72,7 @@ impl Trace {
         let mut trace = Self::start(stage, &mut command);
         wait_until("memprof follows the scope", PATIENCE, || {
             assert!(trace.process.is_running(), "{}", trace.process.stderr());
-            trace.process.stderr().contains("processes are found") && trace.gate_is_open()
+            trace.process.stderr().contains("memprof: tracing ") && trace.gate_is_open()
         });
         trace
     }
