@@ -5,8 +5,10 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 mod cycles;
+mod hunt;
 mod offline;
 pub use cycles::CyclesArgs;
+pub use hunt::HuntArgs;
 pub use offline::{DiffArgs, MarkArgs, ReportArgs, SnapshotArgs};
 
 /// Which call path holds the memory that is never given back: an eBPF allocation tracer.
@@ -47,13 +49,20 @@ pub enum Command {
     /// leak, or one of the bounds that are given. 1 and 2 mean, as everywhere, that memprof failed
     /// or was used wrongly.
     Check(Box<CheckArgs>),
+    /// Find what leaks on this machine: watch cheaply, and probe only the process that grows
+    ///
+    /// Watches the anonymous memory of processes, all of them unless some are named, without a
+    /// probe in any. When one grows significantly, its allocator is probed for a bounded time, and
+    /// no other process's; the call path that leaks is named, the probes are taken out, and the
+    /// watch goes on: until Ctrl-C, or as --duration and --finds say.
+    Hunt(Box<HuntArgs>),
     /// Say what this kernel, user and target allow, each line with its cure
     Doctor(DoctorArgs),
 }
 
-/// Whom to trace: the same words in every command that traces.
-#[derive(Debug, Args)]
-pub struct TargetArgs {
+/// Processes that run already: the same words in every command that traces.
+#[derive(Debug, Default, Args)]
+pub struct ScopeArgs {
     /// Process to attach to; may be given several times
     #[arg(long, value_name = "PID", allow_negative_numbers = true)]
     pub pid: Vec<String>,
@@ -70,6 +79,13 @@ pub struct TargetArgs {
     /// and together with --comm, when both must hold
     #[arg(long, value_name = "PATH")]
     pub cgroup: Vec<PathBuf>,
+}
+
+/// Whom to trace: running processes, or a command.
+#[derive(Debug, Default, Args)]
+pub struct TargetArgs {
+    #[command(flatten)]
+    pub scope: ScopeArgs,
 
     /// Follow the children of --pid too (every process that maps their allocator pays a trap a
     /// call then); of --comm and --cgroup, also children that leave the scope

@@ -15,11 +15,13 @@ mod offline;
 pub use cycles::CyclesConfig;
 pub use offline::{DiffConfig, MarkConfig, ReportConfig, SnapshotConfig};
 mod check;
+mod hunt;
 mod target;
 
 pub use check::CheckConfig;
+pub use hunt::HuntConfig;
 pub use target::TargetChoice;
-use target::{is_wide, pid, target};
+use target::{attaches, pid, target};
 
 use crate::{
     bad_input,
@@ -41,7 +43,7 @@ const DEFAULT_INTERVAL: Duration = Duration::from_secs(5);
 const MOST_SHOWN: usize = 100_000;
 
 /// A validated `memprof trace`, or the part of `memprof check` that traces.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TraceConfig {
     /// Whom to trace.
     pub target: TargetChoice,
@@ -120,7 +122,7 @@ pub enum Sort {
 }
 
 /// Where a report goes.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// Standard output.
     StandardOutput,
@@ -135,16 +137,10 @@ impl TraceConfig {
     /// The first one that makes no sense, as bad input.
     pub fn new(args: TraceArgs) -> Result<Self> {
         // With a process to attach to, a command is the action of cycles, or one target too many.
-        let attaches = !args.target.pid.is_empty() || is_wide(&args.target);
+        let attaches = attaches(&args.target.scope);
         let launched = !args.target.command.is_empty() && !attaches;
         let common = Self::common(args.target, args.tracing)?;
-        let interval = time("--interval", &args.interval)?;
-        if interval < SHORTEST_INTERVAL {
-            return Err(bad_input!(
-                "--interval {} is too short: give at least {SHORTEST_INTERVAL:?}",
-                args.interval
-            ));
-        }
+        let interval = interval(&args.interval)?;
         let exit_status_of_child = match args.exit_status.as_str() {
             "verdict" => false,
             "child" if launched => true,
@@ -179,7 +175,7 @@ impl TraceConfig {
 
     /// What all commands that trace have in common; the rest at its defaults.
     fn common(mut who: TargetArgs, args: TracingArgs) -> Result<Self> {
-        let attaches = !who.pid.is_empty() || is_wide(&who);
+        let attaches = attaches(&who.scope);
         let cycles = CyclesConfig::new(&who.cycles, attaches, &mut who.command)?;
         if who.no_children && cycles.as_ref().is_some_and(|cycles| cycles.launches) {
             return Err(bad_input!(
@@ -298,6 +294,16 @@ fn group_by(text: &str) -> Result<GroupBy> {
 
 fn time(option: &str, text: &str) -> Result<Duration> {
     parse_duration(text).map_err(|error| bad_input!("{option} {text:?}: {error}"))
+}
+
+fn interval(text: &str) -> Result<Duration> {
+    let interval = time("--interval", text)?;
+    if interval < SHORTEST_INTERVAL {
+        return Err(bad_input!(
+            "--interval {text} is too short: give at least {SHORTEST_INTERVAL:?}"
+        ));
+    }
+    Ok(interval)
 }
 
 fn size(option: &str, text: &str) -> Result<u64> {

@@ -18,6 +18,7 @@ pub mod symbols;
 pub mod report;
 pub mod diff;
 pub mod check;
+pub mod hunt;
 pub mod snapshot;
 pub(crate) mod reconcile;
 pub mod export;

@@ -6,7 +6,9 @@ use anyhow::{Error, Result};
 use clap::Parser as _;
 use memprof::{
     cli::{Cli, Command},
-    config::{DiffConfig, MarkConfig, ReportConfig, SnapshotConfig, TraceConfig, doctor_pid},
+    config::{
+        DiffConfig, HuntConfig, MarkConfig, ReportConfig, SnapshotConfig, TraceConfig, doctor_pid,
+    },
     doctor,
     failure::BadInput,
     look, mark, offline, session,
@@ -38,6 +40,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Snapshot(args) => look::take(&SnapshotConfig::new(args)?),
         Command::Mark(args) => mark::set(&MarkConfig::new(&args)?),
         Command::Check(args) => session::trace(TraceConfig::of_check(*args)?),
+        Command::Hunt(args) => session::hunt(HuntConfig::new(*args)?),
         Command::Doctor(args) => doctor::examine(doctor_pid(&args)?),
     }
 }

@@ -50,7 +50,7 @@ impl TraceConfig {
         let sizes = |option, text: Option<&str>| text.map(|text| size(option, text)).transpose();
         let criteria = Criteria {
             fail_on: fail_on(&args.fail_on)?,
-            confidence: confidence(&args.confidence)?,
+            confidence: confidence("--confidence", &args.confidence)?,
             severity: severity(args.severity.as_deref())?,
             max_growth_bytes_per_second: args
                 .max_growth
@@ -84,11 +84,11 @@ fn fail_on(text: &str) -> Result<FailOn> {
     }
 }
 
-fn confidence(text: &str) -> Result<f64> {
+pub(super) fn confidence(option: &str, text: &str) -> Result<f64> {
     match text.parse() {
         Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
         _ => Err(bad_input!(
-            "--confidence {text:?}: give a number from 0 to 1, such as 0.8"
+            "{option} {text:?}: give a number from 0 to 1, such as 0.8"
         )),
     }
 }

@@ -7,7 +7,7 @@ use memprof_common::settings::MAX_SCOPE_ENTRIES;
 
 use crate::{
     bad_input,
-    cli::TargetArgs,
+    cli::{ScopeArgs, TargetArgs},
     identity::Pid,
     target::{
         cgroups::Cgroup,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Whom to trace.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetChoice {
     /// Running processes, at least one.
     Pids(Vec<Pid>),
@@ -38,8 +38,13 @@ impl TargetChoice {
     }
 }
 
+/// Whether processes are named that run already.
+pub(super) fn attaches(who: &ScopeArgs) -> bool {
+    !who.pid.is_empty() || is_wide(who)
+}
+
 /// Whether processes are named by what they are.
-pub(super) fn is_wide(who: &TargetArgs) -> bool {
+fn is_wide(who: &ScopeArgs) -> bool {
     who.all || !who.comm.is_empty() || !who.cgroup.is_empty()
 }
 
@@ -48,8 +53,8 @@ pub(super) fn is_wide(who: &TargetArgs) -> bool {
 /// # Errors
 /// Bad input if there is none, or several, or one that makes no sense.
 pub(super) fn target(who: TargetArgs) -> Result<TargetChoice> {
-    let is_wide = is_wide(&who);
-    let kinds = [is_wide, !who.pid.is_empty(), !who.command.is_empty()];
+    let is_wide = is_wide(&who.scope);
+    let kinds = [is_wide, !who.scope.pid.is_empty(), !who.command.is_empty()];
     match kinds.into_iter().filter(|given| *given).count() {
         0 => {
             return Err(bad_input!(
@@ -69,7 +74,7 @@ pub(super) fn target(who: TargetArgs) -> Result<TargetChoice> {
         ));
     }
     if is_wide {
-        return wide(&who).map(TargetChoice::Wide);
+        return wide(&who.scope).map(TargetChoice::Wide);
     }
     if !who.command.is_empty() {
         return Ok(TargetChoice::Command {
@@ -78,7 +83,7 @@ pub(super) fn target(who: TargetArgs) -> Result<TargetChoice> {
         });
     }
     let mut all = Vec::new();
-    for text in &who.pid {
+    for text in &who.scope.pid {
         let pid = pid(text)?;
         if !all.contains(&pid) {
             all.push(pid);
@@ -87,7 +92,7 @@ pub(super) fn target(who: TargetArgs) -> Result<TargetChoice> {
     Ok(TargetChoice::Pids(all))
 }
 
-fn wide(who: &TargetArgs) -> Result<WideScope> {
+fn wide(who: &ScopeArgs) -> Result<WideScope> {
     if who.all && !(who.comm.is_empty() && who.cgroup.is_empty()) {
         return Err(bad_input!(
             "--all is everything that --comm and --cgroup choose from: leave it out, or them"

@@ -19,7 +19,7 @@ pub use escape::escape;
 use serde::Serialize;
 
 use crate::diff::Diff;
-use crate::report::Report;
+use crate::report::{Find, Hunt, Report};
 use crate::snapshot::{Snapshot, SnapshotDiff};
 
 /// Writes the reports of one run in one format. It may remember what it wrote, to print changes.
@@ -83,6 +83,56 @@ pub fn write_snapshot_diff(
     write_as(format, diff, out, |out| {
         text::write_snapshot_diff(diff, top, style, out)
     })
+}
+
+/// Writes a hunt: as JSON in the formats `json` and `jsonl`, on one line in the latter, else as the end
+/// of the text that [`write_find`] began.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_hunt(
+    hunt: &Hunt,
+    format: Format,
+    style: Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    if format.is_whole_by_line() {
+        return json::write_document(&serde_json::to_string(hunt)?, out);
+    }
+    write_as(format, hunt, out, |out| text::write_hunt(hunt, style, out))
+}
+
+/// Writes a find of a hunt, the so-and-so-many-th, when it is made: as a line of JSON in the format
+/// `jsonl`, as text in the format `text`; the format `json` has it at the end alone.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_find(
+    find: &Find,
+    number: u64,
+    format: Format,
+    style: Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    match format.name() {
+        "json" => Ok(()),
+        "jsonl" => {
+            let line = FindLine {
+                schema: "memprof/find/v1",
+                find,
+            };
+            json::write_document(&serde_json::to_string(&line)?, out)
+        }
+        _ => text::write_find(find, number, style, out),
+    }
+}
+
+/// A find on a line of its own.
+#[derive(Serialize)]
+struct FindLine<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    find: &'a Find,
 }
 
 /// Writes a document: as JSON in the format `json`, else as `text` does.

@@ -153,6 +153,12 @@ impl Judged {
         judgement.is_some_and(|one| matches!(one.verdict, Verdict::Leak | Verdict::Growing))
     }
 
+    /// What was said of the call paths that leak.
+    pub fn leaks(&self) -> impl Iterator<Item = &Judgement> {
+        let sites = self.sites.values();
+        sites.filter(|one| one.verdict == Verdict::Leak)
+    }
+
     /// Of one site: as it was judged with the others, or by itself if it was not.
     pub(super) fn of_site(
         &self,

@@ -13,6 +13,7 @@ mod cycles;
 mod check;
 mod frame;
 mod hex;
+mod hunt;
 mod leak;
 mod model;
 mod processes;
@@ -29,6 +30,9 @@ pub use check::{Check, Criteria, Criterion, Excused, FailOn, Failure, Outcome};
 pub use cycles::{Cycle, CycleKind, Cycles, LeftPerCycle};
 pub use frame::Frame;
 pub use hex::{HexAddress, HexStackId};
+pub use hunt::{
+    Find, FindKind, GrownProcess, Hunt, HuntOverhead, HuntSchema, HuntScope, WatchedGrowth,
+};
 pub use leak::{LeakDetection, Severity, Verdict};
 pub use model::{EventKind, Host, Memprof, Report, Schema};
 pub use processes::{Group, GroupBy, ProcessCoverage, ProcessTotals};

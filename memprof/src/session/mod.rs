@@ -1,4 +1,4 @@
-//! `memprof trace` and `check`, wired: prepare, probe, follow, report, detach.
+//! `memprof trace`, `check` and `hunt`, wired: prepare, probe, follow, report, detach.
 
 mod alerts;
 mod assemble;
@@ -11,6 +11,7 @@ mod copies;
 mod cost;
 mod cycles;
 mod helpers;
+mod hunt;
 mod left;
 mod left_report;
 mod marks;
@@ -26,16 +27,21 @@ mod targets;
 mod touchers;
 mod weight;
 
+pub use self::hunt::hunt;
+
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::{
+    runtime::Runtime,
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+};
 
 use self::{
     check::Gate,
     code_maps::CodeMaps,
-    collector::{Collector, State, monotonic},
+    collector::{Collector, Notice, State, monotonic},
     control::Control,
     copies::Copies,
     cost::Cost,
@@ -67,16 +73,41 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let mut targets = Targets::prepare(&config)?;
     host::require_tracing()?;
     allow_many_files();
-    let signals = signals::listen()?;
-    let (notices, heard) = unbounded_channel();
+    let mut signals = signals::listen()?;
+    let quiet = config.quiet;
+    let (mut run, heard) = begin((config, gate), output, &mut targets, say_start)?;
+    let control = match Control::open(run.shared(), run.start(), quiet) {
+        Ok(control) => Some(control),
+        Err(error) => {
+            eprintln!("memprof: no control socket ({error}): only SIGUSR1 sets marks");
+            None
+        }
+    };
+    run.release(targets)?;
+    let ended = new_runtime()?.block_on(run.until_end(heard, &mut signals));
+    drop(control);
+    run.finish(ended)
+}
 
+/// Probes the targets, as configured, and opens the gate: what they allocate from now on is on record.
+/// A launched command is still held. `say` tells of it when all is in.
+///
+/// # Errors
+/// Bad input, or a failure of memprof or the kernel.
+fn begin(
+    (config, gate): (TraceConfig, Option<Gate>),
+    output: Output,
+    targets: &mut Targets,
+    say: impl FnOnce(&TraceConfig, &Targets, &mut Tracer),
+) -> Result<(Run, UnboundedReceiver<Notice>)> {
+    let (notices, heard) = unbounded_channel();
     let plans = FilePlans::new(
         config.families.clone(),
         InnerPlans::new(config.entry_probes),
     );
     let (mut tracer, rings, unwind) =
         Tracer::load(&config.target, (config.children, config.events), plans)?;
-    tracer.follow(&targets)?;
+    tracer.follow(targets)?;
     let start = monotonic();
     let (mmap_events, deafness) = match MmapEvents::open() {
         Ok(events) => (Some(events), None),
@@ -88,10 +119,10 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let copies = Copies::start(tracer.side().take_broken_walks())
         .context("cannot start the unwinder's thread")?;
     let mut state = State::new(start, code, copies, notices);
-    tracer.introduce(&mut targets, &mut state);
+    tracer.introduce(targets, &mut state);
     state.code.tables().settle();
     let collector = Collector::start(state, rings, mmap_events)?;
-    say_start(&config, &targets, &mut tracer);
+    say(&config, targets, &mut tracer);
 
     let restraint = Restraint::begin(
         config.sample_bytes,
@@ -101,14 +132,7 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     )?;
     let cost = Cost::begin(tracer.side());
     tracer.side().open_gate()?;
-    let control = match Control::open(collector.shared(), start, config.quiet) {
-        Ok(control) => Some(control),
-        Err(error) => {
-            eprintln!("memprof: no control socket ({error}): only SIGUSR1 sets marks");
-            None
-        }
-    };
-    let mut run = Run::new(
+    let run = Run::new(
         (config, gate),
         tracer,
         collector,
@@ -116,13 +140,13 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
         output,
         start,
     );
-    run.release(targets)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()?;
-    let ended = runtime.block_on(run.until_end(heard, signals));
-    drop(control);
-    run.finish(ended)
+    Ok((run, heard))
+}
+
+/// What waits for signals, notices and times.
+fn new_runtime() -> Result<Runtime> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    Ok(runtime.enable_time().build()?)
 }
 
 /// Each module of the targets stays open, to be named after they are gone.
@@ -162,18 +186,7 @@ fn say_start(config: &TraceConfig, targets: &Targets, tracer: &mut Tracer) {
         );
     }
     if config.verbose {
-        eprintln!("memprof: {}", tracer.side().emulation());
-        for coverage in tracer.probed().flat_map(|probed| probed.coverage()) {
-            eprintln!(
-                "memprof: {} ({}): {}",
-                crate::export::escape(&coverage.module, true),
-                crate::export::escape(&coverage.allocator, true),
-                coverage.attached.join(", ")
-            );
-            for place in &coverage.places {
-                eprintln!("memprof:   {place}");
-            }
-        }
+        say_probes(tracer);
     }
     if config.events.mmap {
         eprintln!(
@@ -207,6 +220,22 @@ fn say_start(config: &TraceConfig, targets: &Targets, tracer: &mut Tracer) {
             "memprof: the loader has no _dl_debug_state to hold the command at: what libraries \
              allocate before the program starts is missed"
         );
+    }
+}
+
+/// What is probed, and where.
+fn say_probes(tracer: &mut Tracer) {
+    eprintln!("memprof: {}", tracer.side().emulation());
+    for coverage in tracer.probed().flat_map(|probed| probed.coverage()) {
+        eprintln!(
+            "memprof: {} ({}): {}",
+            crate::export::escape(&coverage.module, true),
+            crate::export::escape(&coverage.allocator, true),
+            coverage.attached.join(", ")
+        );
+        for place in &coverage.places {
+            eprintln!("memprof:   {place}");
+        }
     }
 }
 

@@ -32,6 +32,8 @@ pub enum Output {
         /// Its place.
         path: PathBuf,
     },
+    /// Nowhere: who wants the report takes it from the one who made it.
+    Nowhere,
     /// A device or pipe, or a file of reports that are whole line by line: written as they come.
     Direct(File),
 }
@@ -84,7 +86,7 @@ impl Output {
 
     /// Whether somebody reads along, so that a report before the last makes sense.
     pub fn takes_intervals(&self) -> bool {
-        !matches!(self, Self::Pending { .. })
+        matches!(self, Self::Standard | Self::Direct(_))
     }
 
     /// How text is to look there.
@@ -117,6 +119,7 @@ impl Output {
                 None => Err(io::ErrorKind::NotFound.into()),
             },
             Self::Direct(file) => through(file, write),
+            Self::Nowhere => Ok(()),
         }
     }
 

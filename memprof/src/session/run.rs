@@ -5,6 +5,11 @@ mod looks;
 mod reporting;
 mod turns;
 
+pub(super) use self::{
+    figures::{own_cpu_seconds, timestamp},
+    reporting::scope_of,
+};
+
 use std::{
     io,
     process::{ExitCode, ExitStatus},
@@ -36,17 +41,16 @@ use crate::{
     config::TraceConfig,
     export::Exporter,
     host,
+    hunt::Question,
     identity::{Nanoseconds, Pid},
     pipeline::Subject,
-    report::Host,
+    report::{Host, Report},
     symbols::{Symbols, guilty::Skips},
     target::{launch::Running, memory_limit::MemoryLimit},
 };
 
 /// Time between two looks at the targets' resident memory, and at whether they still live.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
-/// Where weighing the targets takes long, for they are many, it gets one part in this many of the time.
-const WEIGHING_SHARE: u32 = 50;
 /// Time between two words on how far detaching is.
 const DETACH_NEWS: Duration = Duration::from_secs(3);
 /// How long a launched command that got the same Ctrl-C has to end before the report is made.
@@ -69,6 +73,8 @@ pub(super) enum Ended {
     CannotAct(anyhow::Error),
     /// The report can't be written any more.
     Unwritable(io::Error),
+    /// What was to be found out is known.
+    KnowsEnough,
 }
 
 /// A running trace.
@@ -100,6 +106,8 @@ pub(super) struct Run {
     gate: Option<Gate>,
     alerts: Option<Alerts>,
     reconciler: Reconciler,
+    /// What is to be found out, if it is not to go on after that.
+    question: Option<Question>,
 }
 
 impl Run {
@@ -144,6 +152,7 @@ impl Run {
             cycles: None,
             released_at: Instant::now(),
             gate,
+            question: None,
         };
         let events = run.config.events;
         if events.faults && !events.malloc && !events.mmap {
@@ -155,6 +164,21 @@ impl Run {
         }
         run.look();
         run
+    }
+
+    /// What the collector knows.
+    pub(super) fn shared(&self) -> Shared {
+        self.shared.clone()
+    }
+
+    /// When it began.
+    pub(super) fn start(&self) -> Nanoseconds {
+        self.start
+    }
+
+    /// Lets it end as soon as the answer is known: looked for at each interval.
+    pub(super) fn ask(&mut self, question: Question) {
+        self.question = Some(question);
     }
 
     /// Lets a held command run.
@@ -181,7 +205,7 @@ impl Run {
     pub(super) async fn until_end(
         &mut self,
         mut notices: UnboundedReceiver<Notice>,
-        mut signals: UnboundedReceiver<Told>,
+        signals: &mut UnboundedReceiver<Told>,
     ) -> Ended {
         let mut reports = interval(self.config.interval);
         reports.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -254,6 +278,9 @@ impl Run {
                     if let Err(error) = self.interval_report() {
                         return Ended::Unwritable(error);
                     }
+                    if self.knows_enough() {
+                        return Ended::KnowsEnough;
+                    }
                 }
             }
         }
@@ -262,11 +289,7 @@ impl Run {
     /// Gate closed, rings read to their end, report written, probes out: in this order, so that
     /// the target has its peace first and the user the report before the slow part.
     pub(super) fn finish(mut self, ended: Ended) -> Result<ExitCode> {
-        self.tracer.side().close_gate()?;
-        if let Some(collector) = self.collector.take() {
-            collector.finish();
-        }
-        self.note_final_status(&ended);
+        self.quieten(&ended)?;
         let decided = if is_closed_pipe(&ended) {
             Ok(ExitCode::SUCCESS)
         } else {
@@ -284,6 +307,30 @@ impl Run {
             Some((_, status)) if of_child => ExitCode::from(shell_status(status)),
             _ => decided,
         })
+    }
+
+    /// The same in the same order, but that the report is handed back and not written.
+    pub(super) fn conclude(mut self, ended: &Ended) -> Result<Report> {
+        self.quieten(ended)?;
+        let report = self.report(true, true);
+        if let Ok(report) = &report {
+            self.alert_if_new(report);
+        }
+        detach(self.tracer, self.config.quiet);
+        if let Some(alerts) = self.alerts {
+            alerts.finish();
+        }
+        report
+    }
+
+    /// No work in the target from here on, and all that it did on record.
+    fn quieten(&mut self, ended: &Ended) -> Result<()> {
+        self.tracer.side().close_gate()?;
+        if let Some(collector) = self.collector.take() {
+            collector.finish();
+        }
+        self.note_final_status(ended);
+        Ok(())
     }
 }
 

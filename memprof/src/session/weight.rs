@@ -1,10 +1,22 @@
 //! What the targets weigh over time: resident memory, and the timeline of the report.
 
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+
 use crate::{identity::Pid, report::TimelinePoint, target::process::resident_bytes};
 
 /// Points of a timeline; when there are more, every second one goes and the rest stand for twice
 /// the time.
 const MAX_POINTS: usize = 4096;
+
+/// Where weighing processes takes long, for they are many, it gets one part in this many of the time.
+pub const WEIGHING_SHARE: u32 = 50;
+
+/// Processor time of this thread: what others do meanwhile does not make a look longer.
+pub fn thread_cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
 
 /// Resident memory of the targets together, bytes.
 #[derive(Clone, Copy, Debug, Default)]

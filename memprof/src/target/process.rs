@@ -176,6 +176,22 @@ pub fn resident_bytes(pid: Pid) -> Option<u64> {
     (statm.resident > 0).then(|| statm.resident * page_size::get() as u64)
 }
 
+/// A process's anonymous memory, resident and swapped out, bytes, by what its file `/proc/PID/status`
+/// holds; `None` once it has none.
+pub fn anonymous_bytes(status: &[u8]) -> Option<u64> {
+    let kib = |name: &[u8]| {
+        let line = status
+            .split(|byte| *byte == b'\n')
+            .find_map(|line| line.strip_prefix(name))?;
+        let number = line.trim_ascii().split(|byte| *byte == b' ').next()?;
+        str::from_utf8(number).ok()?.parse::<u64>().ok()
+    };
+    let resident = kib(b"RssAnon:")?;
+    // A kernel without swap has no such line.
+    let swapped = kib(b"VmSwap:").unwrap_or(0);
+    Some(resident.saturating_add(swapped).saturating_mul(1024))
+}
+
 /// Processor time that a process has taken, in user and kernel mode, seconds; `None` if it is gone.
 pub fn cpu_seconds(pid: Pid) -> Option<f64> {
     let stat = open(pid).ok()?.stat().ok()?;
@@ -216,6 +232,26 @@ mod tests {
         assert!(ProcessFacts::read_of(pid, now).comm.is_some());
         let before = ProcessFacts::read_of(pid, 1);
         assert_eq!((before.pid, before.comm), (pid, None));
+    }
+
+    #[test]
+    fn anonymous_memory_is_what_is_resident_and_what_is_swapped_out() {
+        let status =
+            b"Name:\tVmSwap: 7\nRssAnon:\t     120 kB\nRssFile:\t 9 kB\nVmSwap:\t       8 kB\n";
+        assert_eq!(anonymous_bytes(status), Some(128 << 10));
+        assert_eq!(anonymous_bytes(b"RssAnon:\t1 kB"), Some(1024));
+        let zombie = b"Name:\tx\nState:\tZ (zombie)\n";
+        for nothing in [
+            &b""[..],
+            zombie,
+            b"RssAnon:",
+            b"RssAnon:\t-1 kB",
+            b"\xff\nRssAnon:\t\xff",
+        ] {
+            assert_eq!(anonymous_bytes(nothing), None);
+        }
+        let own = fs::read("/proc/self/status").unwrap();
+        assert!(anonymous_bytes(&own).unwrap() > 10_000);
     }
 
     #[test]

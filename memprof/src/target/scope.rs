@@ -60,10 +60,15 @@ pub struct WideScope {
 impl WideScope {
     /// The processes in this scope now, by id; memprof is none of them.
     pub fn processes(&self) -> Vec<ProcessFacts> {
+        self.processes_but(|_| false)
+    }
+
+    /// The same without those that are known: of them nothing is read.
+    pub fn processes_but(&self, is_known: impl Fn(Pid) -> bool) -> Vec<ProcessFacts> {
         let all = all_processes().into_iter().flatten().flatten();
         let pids = all.map(|process| Pid(process.pid.unsigned_abs()));
         let mut found: Vec<ProcessFacts> = pids
-            .filter(|pid| self.takes(*pid))
+            .filter(|pid| !is_known(*pid) && self.takes(*pid))
             .filter_map(|pid| require_traceable(pid).ok())
             .collect();
         found.sort_by_key(|facts| facts.pid.0);
@@ -142,5 +147,7 @@ mod tests {
             cgroups: Vec::new(),
         };
         assert_eq!(nobody.processes(), []);
+        let others = WideScope::default().processes_but(|pid| pid == Pid(1));
+        assert!(others.iter().all(|facts| facts.pid != Pid(1)));
     }
 }

@@ -48,6 +48,19 @@ fn a_pid_that_no_process_has() {
 }
 
 #[test]
+fn a_hunt_for_what_can_t_be_watched() {
+    let stage = Stage::new("hunt_bad_input");
+    let command = ["hunt", "--", "/bin/true"];
+    refuses(&stage, &command, 2, &["memprof trace -- COMMAND"]);
+    let none = ["hunt", "--pid", "4294967295"];
+    refuses(&stage, &none, 2, &["no process 4294967295"]);
+    let format = ["hunt", "--format", "folded"];
+    refuses(&stage, &format, 2, &["text, json or jsonl"]);
+    let nowhere = ["hunt", "--output", "/no/such/directory/hunt.json"];
+    refuses(&stage, &nowhere, 2, &["--output"]);
+}
+
+#[test]
 fn pids_that_are_no_pids() {
     let stage = Stage::new("nonsense_pid");
     for nonsense in ["0", "-1", "self", "99999999999999999999", ""] {

@@ -16,6 +16,7 @@ mod everything;
 mod exact;
 mod faults;
 mod formats;
+mod hunt;
 mod inner_probes;
 mod mappings;
 mod marks;

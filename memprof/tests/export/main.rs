@@ -6,6 +6,7 @@ mod diff;
 mod check;
 mod growth;
 mod hostile;
+mod hunt;
 mod json;
 mod reconciliation;
 mod sample;

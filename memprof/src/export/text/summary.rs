@@ -269,18 +269,24 @@ fn verdict(leak: &LeakDetection) -> String {
     if let Some(rate) = leak.rate_bytes_per_second {
         text.push_str(&format!(", {}", format_rate(rate)));
     }
-    if let (Some(limit), Some(seconds)) = (leak.limit_bytes, leak.projected_oom_seconds) {
-        text.push_str(&format!(
-            ", memory ({}) runs out in {}",
-            format_size(limit),
-            format_seconds(seconds)
-        ));
+    if let Some(end) = runs_out(leak) {
+        text.push_str(&format!(", {end}"));
     }
     if !leak.reasons.is_empty() {
         text.push_str(": ");
         text.push_str(&leak.reasons.join("; "));
     }
     text
+}
+
+/// When the memory runs out, if that is known.
+pub(super) fn runs_out(leak: &LeakDetection) -> Option<String> {
+    let (limit, seconds) = (leak.limit_bytes?, leak.projected_oom_seconds?);
+    Some(format!(
+        "memory ({}) runs out in {}",
+        format_size(limit),
+        format_seconds(seconds)
+    ))
 }
 
 /// A verdict in words.

@@ -83,17 +83,21 @@ pub(super) fn point(
     }
 }
 
+/// Processor time that memprof has taken.
+pub(in crate::session) fn own_cpu_seconds() -> Option<f64> {
+    let used = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    let microseconds = used.user_time().num_microseconds() + used.system_time().num_microseconds();
+    Some(microseconds as f64 / 1e6)
+}
+
 /// What memprof itself takes.
 pub(super) fn weigh_self(overhead: &mut Overhead) {
-    let used = getrusage(UsageWho::RUSAGE_SELF).ok();
-    overhead.collector_cpu_seconds = used.map(|used| {
-        (used.user_time().num_microseconds() + used.system_time().num_microseconds()) as f64 / 1e6
-    });
+    overhead.collector_cpu_seconds = own_cpu_seconds();
     overhead.collector_rss_bytes = resident_bytes(Pid(getpid().as_raw() as u32));
 }
 
 /// A moment as RFC 3339 in UTC, to the second.
-pub(super) fn timestamp(moment: SystemTime) -> String {
+pub(in crate::session) fn timestamp(moment: SystemTime) -> String {
     jiff::Timestamp::try_from(moment)
         .and_then(|moment| moment.round(jiff::Unit::Second))
         .map_or_else(|_| String::new(), |moment| moment.to_string())

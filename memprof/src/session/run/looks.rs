@@ -3,14 +3,18 @@
 
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
 use memprof_common::counters::Counter;
 
 use super::{
-    super::{collector::monotonic, reconcile::Around, restraint},
-    Ended, GRACE, Run, WEIGHING_SHARE,
+    super::{
+        collector::monotonic,
+        reconcile::Around,
+        restraint,
+        weight::{WEIGHING_SHARE, thread_cpu_time},
+    },
+    Ended, GRACE, Run,
 };
 use crate::{
     identity::{Pid, seconds_since},
@@ -149,9 +153,4 @@ impl Run {
             living.all(|process| !process.facts.is_alive())
         }
     }
-}
-
-/// Processor time of this thread: what others do meanwhile does not make a look longer.
-fn thread_cpu_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }

@@ -105,6 +105,27 @@ impl Run {
         Ok(alerts.is_some_and(|alerts| alerts.hear(verdict)))
     }
 
+    /// Whether what is known by now answers the question that was asked, if one was.
+    pub(super) fn knows_enough(&self) -> bool {
+        let Some(question) = self.question else {
+            return false;
+        };
+        if self.restraint.has_withdrawn() {
+            // There is no more to come.
+            return true;
+        }
+        let Ok(counters) = self.tracer.counters() else {
+            return false;
+        };
+        let now = monotonic();
+        let state = self.shared.lock();
+        let context = self.context(&counters, state.pipeline.ticks());
+        let judged = state.pipeline.judge(now, &context);
+        let whole = (judged.whole.verdict, judged.whole.confidence);
+        let leaks = judged.leaks().map(|one| (one.confidence, one.rate));
+        question.is_answered(whole, leaks, seconds_since(self.start, now))
+    }
+
     pub(super) fn alert_if_new(&mut self, report: &Report) {
         let verdict = report.leak_detection.verdict;
         if let Some(alerts) = &mut self.alerts
@@ -145,8 +166,12 @@ impl Run {
                 top,
                 windows,
                 cycles: self.cycles.as_ref(),
+                suspects: if self.gate.is_some() || self.question.is_some() {
+                    MAX_SUSPECTS
+                } else {
+                    0
+                },
                 faults: self.config.events.faults,
-                suspects: self.gate.as_ref().map_or(0, |_| MAX_SUSPECTS),
             };
             let context = self.context(&counters, state.pipeline.ticks());
             assemble::extract(&state, &counters, now, choice, &context)
@@ -330,6 +355,14 @@ impl Run {
         }
         LeakDetection::judged(&extract.whole, self.limit.map(|limit| limit.bytes))
     }
+}
+
+/// How a target was named: its kind, the names and the cgroups.
+pub(in crate::session) fn scope_of(
+    target: &TargetChoice,
+) -> (TargetKind, Vec<String>, Vec<String>) {
+    let (names, cgroups) = chosen_by(target);
+    (target_kind(target), names, cgroups)
 }
 
 /// The names and the cgroups that the target was chosen by.

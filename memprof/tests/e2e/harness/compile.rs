@@ -58,6 +58,9 @@ pub(crate) fn program(name: &str) -> PathBuf {
             name,
             &["-fno-asynchronous-unwind-tables", "-fomit-frame-pointer"],
         ),
+        // Not the C library that other tracers of this machine probe.
+        "hunted_static" => build("hunted", name, &["-static"]),
+        "hunted_stripped" => build("hunted", name, &["-static", "-s"]),
         "holder_static" => build("holder", name, &["-static"]),
         "execs" => build(name, name, &[NO_FRAME_POINTERS]),
         _ => build(name, name, &[]),
