@@ -146,7 +146,11 @@ fn faulted(address: u64, error: u64, toucher: PageToucher, system_call: i64) -> 
 
 #[inline(always)]
 fn changed(of: u64, memory: PageMemory) -> Option<()> {
-    let pages = resident::keep_up(of, memory);
+    let is_simple = matches!(memory, PageMemory::Anonymous) && resident::has_two_sizes();
+    let kept_up = match is_simple {
+        true => None,
+        false => resident::keep_up(of, memory),
+    };
     // Others take memory from a process too, and a parent copies its own into a child.
     if !resident::is_current(of) {
         return None;
@@ -157,6 +161,11 @@ fn changed(of: u64, memory: PageMemory) -> Option<()> {
         count(Counter::LostPages);
         return None;
     }
+    let rise = match kept_up {
+        Some(pages) => Ok(pages),
+        None if is_simple => resident::rise_of_anonymous(of, thread),
+        None => resident::rise_in_fault(of, thread, memory),
+    };
     let system_call = system_call();
     // SAFETY: `thread` points at this thread's map value.
     let fault = unsafe { &raw mut (*thread).fault };
@@ -164,16 +173,12 @@ fn changed(of: u64, memory: PageMemory) -> Option<()> {
     let (address, toucher) = unsafe { ((*fault).address, (*fault).toucher) };
     // SAFETY: as above. A note of another system call is of a fault that made nothing resident.
     if address == 0 || unsafe { (*fault).system_call } != system_call {
-        return changed_by_system_call(caller, system_call, memory, pages);
+        return changed_by_system_call(caller, system_call, memory, rise);
     }
-    let rise = match pages {
-        Some(pages) => Ok(pages),
-        None => resident::rise_in_fault(thread, memory),
-    };
     if rise.is_ok_and(|pages| pages <= 0) {
         // A private copy takes the place of a file's page; or the thread has gone on from the fault.
         if system_call != NO_SYSTEM_CALL {
-            return changed_by_system_call(caller, system_call, memory, pages);
+            return changed_by_system_call(caller, system_call, memory, rise);
         }
         return None;
     }
@@ -205,7 +210,7 @@ fn changed_by_system_call(
     caller: Caller,
     number: i64,
     memory: PageMemory,
-    pages: Option<i64>,
+    rise: Result<i64, Guess>,
 ) -> Option<()> {
     let regs = registers();
     // SAFETY: as in `registers`.
@@ -226,8 +231,8 @@ fn changed_by_system_call(
         }
         MMAP if fourth & (MAP_POPULATE | MAP_LOCKED) != 0 => {
             // One page after the other, each told of: where, is not known before the call returns.
-            if pages.is_none_or(|pages| pages > 0) {
-                let (length, change) = told(pages.ok_or(Guess(1)));
+            if rise.is_err() || rise.is_ok_and(|pages| pages > 0) {
+                let (length, change) = told(rise);
                 let what = (change, memory, PageToucher::Kernel as u64);
                 tell_touch(caller, (0, length), what);
             }

@@ -28,6 +28,10 @@ const HUGE_PAGE: i64 = 512;
 /// Counters of a process: files, anonymous, swapped, shared.
 const COUNTERS: usize = 4;
 
+/// 1 if the kernel was set up so; written by the loader.
+#[unsafe(no_mangle)]
+static TWO_PAGE_SIZES: u32 = 0;
+
 /// What the counters of a process were: by a CPU the last that it saw, by a thread those of its own process
 /// at its last fault.
 #[repr(C)]
@@ -97,7 +101,14 @@ pub fn watch(thread: *mut Thread) {
     };
     refresh(thread, counted);
     // SAFETY: live map values.
-    unsafe { (&raw mut (*thread).counted).write(*counted) };
+    unsafe {
+        let noted = &raw mut (*thread).counted;
+        (*noted).memory = (*counted).memory;
+        (*noted).cpu = (*counted).cpu;
+        (*noted).parts_at = (*counted).parts_at;
+        (*noted).sums = (*counted).sums;
+        (*noted).parts = (*counted).parts;
+    }
 }
 
 #[inline(always)]
@@ -177,54 +188,93 @@ pub fn keep_up(of: u64, which: PageMemory) -> Option<i64> {
     if unsafe { (*counted).memory } != of {
         return None;
     }
-    let change = change_since(counted, which);
+    let now = parts(counted)?;
     // SAFETY: as above.
-    unsafe {
-        (*counted).parts = parts(counted)?;
-        if is_current(of) {
-            (*counted).sums[which as usize] = sum_of(which);
+    let mut change = unsafe { change_to(counted, now, which) };
+    // SAFETY: as above.
+    unsafe { (*counted).parts = now };
+    if is_current(of) {
+        let sum = sum_of(which);
+        // SAFETY: as above.
+        unsafe {
+            if now[which as usize] == 0 {
+                change += sum - (*counted).sums[which as usize];
+            }
+            (*counted).sums[which as usize] = sum;
         }
     }
-    change
+    Some(change)
 }
 
-/// By how many pages a counter of the current process has changed on this CPU since `counted`.
+/// By how many pages this CPU's part of a counter has changed to what it is `now`.
 #[inline(always)]
-fn change_since(counted: *const Counted, which: PageMemory) -> Option<i64> {
-    let at = which as usize;
-    let now = parts(counted)?[at];
-    // SAFETY: `counted` points into a map value.
-    let (before, sum) = unsafe { ((*counted).parts[at], (*counted).sums[at]) };
-    let change = i64::from(now) - i64::from(before);
-    // All of a part that is empty now has gone into the sum, if that has changed; so may another CPU's
-    // have.
-    Some(match now {
-        0 => sum_of(which) - sum + change,
-        _ => change,
-    })
+unsafe fn change_to(counted: *const Counted, now: [i32; COUNTERS], which: PageMemory) -> i64 {
+    // SAFETY: as the caller says, `counted` points into a map value.
+    i64::from(now[which as usize]) - i64::from(unsafe { (*counted).parts[which as usize] })
 }
 
 /// By how many pages the counter `which` of the current process rose in the fault of `thread` that is under
 /// way, where the CPU did not keep up: exactly, or else whether it was one page or a huge one.
 #[inline(always)]
-pub fn rise_in_fault(thread: *mut Thread, which: PageMemory) -> Result<i64, Guess> {
+pub fn rise_in_fault(of: u64, thread: *mut Thread, which: PageMemory) -> Result<i64, Guess> {
     // SAFETY: no arguments, no effects.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     // SAFETY: `thread` points at this thread's map value.
     let counted = unsafe { &raw const (*thread).counted };
     // SAFETY: as above.
-    if unsafe { (*counted).cpu } == cpu
-        && let Some(change) = change_since(counted, which)
-    {
-        return Ok(change);
+    if unsafe { (*counted).memory } != of {
+        return Err(Guess(1));
     }
     // SAFETY: as above.
-    let sum = unsafe { (*counted).sums[which as usize] };
+    let added = sum_of(which) - unsafe { (*counted).sums[which as usize] };
+    // SAFETY: as above.
+    if unsafe { (*counted).cpu } == cpu
+        && let Some(now) = parts(counted)
+    {
+        // SAFETY: as above.
+        let change = unsafe { change_to(counted, now, which) };
+        return Ok(match now[which as usize] {
+            0 => change + added,
+            _ => change,
+        });
+    }
     // A huge page goes into the sum at once.
-    if sum_of(which) - sum > HUGE_PAGE / 2 {
+    if added > HUGE_PAGE / 2 {
         Err(Guess(HUGE_PAGE))
     } else {
         Err(Guess(1))
+    }
+}
+
+/// Whether anonymous memory comes in pages and in huge pages, and in no size between.
+#[inline(always)]
+pub fn has_two_sizes() -> bool {
+    // SAFETY: a plain read of a static that nothing writes while programs run.
+    unsafe { core::ptr::read_volatile(&raw const TWO_PAGE_SIZES) != 0 }
+}
+
+/// By how many pages the anonymous memory of the current process rose, where it [`has_two_sizes`]. The sum
+/// tells them apart, which costs no call: a huge page goes into it at once, of single ones some dozens do.
+#[inline(always)]
+pub fn rise_of_anonymous(of: u64, thread: *mut Thread) -> Result<i64, Guess> {
+    let sum = sum_of(PageMemory::Anonymous);
+    let at = PageMemory::Anonymous as usize;
+    // SAFETY: `thread` points at this thread's map value.
+    let counted = unsafe { &raw mut (*thread).counted };
+    // SAFETY: as above.
+    let (noted, before) = unsafe { ((*counted).memory, (*counted).sums[at]) };
+    // SAFETY: as above.
+    unsafe { (*counted).sums[at] = sum };
+    if noted != of {
+        return Err(Guess(1));
+    }
+    if sum - before <= HUGE_PAGE / 2 {
+        return Ok(1);
+    }
+    // Or the thread was off its CPU, and others touched as many single pages meanwhile.
+    match parts(counted) {
+        Some(parts) if parts[at] != 0 => Ok(1),
+        _ => Ok(HUGE_PAGE),
     }
 }
 

@@ -33,6 +33,7 @@ use super::{
     cost::{ProgramRuns, Reading, Trap},
     emulation::{Emulated, Emulation},
     inner::{InnerSite, Task, describe},
+    page_sizes,
     placement::{CONVENTION_WORDS, Placement, SAVED_WORDS, first_instruction},
     plan::{End, Site},
     rings::{RingMap, Rings},
@@ -202,6 +203,7 @@ impl KernelSide {
             .override_global("OFFSETS", &Plain(offsets), true)
             .override_global("HALF_RING_BYTES", &half, true)
             .override_global("SCOPE", &Plain(scope), true)
+            .override_global("TWO_PAGE_SIZES", &u32::from(page_sizes::are_two()), true)
             // Task storage, into which only the programs look.
             .allow_unsupported_maps()
             .load(OBJECT)

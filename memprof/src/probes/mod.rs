@@ -1,6 +1,7 @@
 //! The kernel side, as the collector drives it: what to probe, loading, attaching, detaching.
 
 pub mod offsets;
+pub mod page_sizes;
 pub mod emulation;
 pub mod cost;
 pub mod governor;
