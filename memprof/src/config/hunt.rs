@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{TargetChoice, TraceConfig, check::confidence, interval, size, target::attaches, time};
+use super::{
+    Events, TargetChoice, TraceConfig, check::confidence, interval, size, target::attaches, time,
+};
 use crate::{
     bad_input,
     cli::{HuntArgs, ScopeArgs, TargetArgs},
     export::Format,
     identity::Pid,
-    probes::kernel_side::Children,
+    probes::{families::Families, kernel_side::Children},
 };
 
 /// The shortest exact look: with less nothing is judged.
@@ -85,7 +87,8 @@ impl HuntConfig {
         })
     }
 
-    /// How `pid` is looked at closely, for at most so long: that process alone, with nothing to say.
+    /// How `pid` is looked at closely, for at most so long: that process alone, with nothing to say. Who
+    /// touches its memory first is followed too, for what grows may not be in blocks.
     pub fn look(&self, pid: Pid, at_most: Duration) -> TraceConfig {
         TraceConfig {
             target: TargetChoice::Pids(vec![pid]),
@@ -93,7 +96,26 @@ impl HuntConfig {
             duration: Some(at_most),
             interval: JUDGING_PERIOD,
             quiet: true,
+            events: Events {
+                faults: true,
+                ..self.tracing.events
+            },
             ..self.tracing.clone()
+        }
+    }
+
+    /// The same by page faults alone: of a process without an allocator that could be probed.
+    pub fn look_by_faults(&self, pid: Pid, at_most: Duration) -> TraceConfig {
+        TraceConfig {
+            events: Events {
+                malloc: false,
+                mmap: false,
+                faults: true,
+            },
+            sample_bytes: None,
+            max_overhead: None,
+            families: Families::default(),
+            ..self.look(pid, at_most)
         }
     }
 }

@@ -33,7 +33,7 @@ use super::{
     targets::Targets,
 };
 use crate::{
-    config::HuntConfig,
+    config::{HuntConfig, TraceConfig},
     export::{write_find, write_hunt},
     failure::BadInput,
     host,
@@ -171,17 +171,26 @@ impl Hunt {
         }
         self.looks += 1;
         self.say_look(&facts, &growth, at_most);
-        let looked = self.probe(&facts, &growth, at_most, news, signals).await?;
+        let closely = self.config.look(facts.pid, at_most);
+        let looked = self.probe(&facts, closely, &growth, news, signals).await?;
         let at = self.seconds();
         let (find, ended) = match looked {
             Looked::Unprobed(error) => {
                 // What memprof was not let do may go the next time.
                 let for_good = error.is::<BadInput>();
+                let (touched, ended) = match for_good && facts.is_alive() {
+                    true => {
+                        self.touched(&facts, &growth, at_most, news, signals)
+                            .await?
+                    }
+                    false => (None, None),
+                };
                 self.note_look(id, FindKind::Unprobed.name(), |patience| match for_good {
                     true => patience.settle(),
                     false => patience.looked(at, growth.rate),
                 });
-                (Some(unprobed(&facts, &growth, at, &error)), None)
+                let find = unprobed(&facts, &growth, at, &error, touched);
+                (Some(find), ended)
             }
             Looked::Probed(report, ended) => {
                 let config = &self.config;
@@ -229,17 +238,37 @@ impl Hunt {
         }
     }
 
-    /// Traces one process alone, until its verdict is clear or the time is up.
-    async fn probe(
-        &self,
+    /// Who touches the memory first of a process that can't be probed; and what ended the hunt meanwhile, if
+    /// something did.
+    async fn touched(
+        &mut self,
         facts: &ProcessFacts,
         growth: &Growth,
         at_most: Duration,
         news: &mut Interval,
         signals: &mut UnboundedReceiver<Told>,
+    ) -> Result<(Option<Box<Report>>, Option<Ended>)> {
+        let by_faults = self.config.look_by_faults(facts.pid, at_most);
+        match self.probe(facts, by_faults, growth, news, signals).await? {
+            Looked::Unprobed(_) => Ok((None, None)),
+            Looked::Probed(report, ended) => {
+                self.charge(&report);
+                let ended = matches!(ended, Ended::Told).then_some(ended);
+                Ok((Some(report), ended))
+            }
+        }
+    }
+
+    /// Traces one process alone, until its verdict is clear or the time is up.
+    async fn probe(
+        &self,
+        facts: &ProcessFacts,
+        config: TraceConfig,
+        growth: &Growth,
+        news: &mut Interval,
+        signals: &mut UnboundedReceiver<Told>,
     ) -> Result<Looked> {
         let cpu_before = own_cpu_seconds();
-        let config = self.config.look(facts.pid, at_most);
         let verbose = config.verbose;
         let mut targets = Targets {
             processes: vec![facts.clone()],

@@ -222,11 +222,21 @@ fn growth_that_is_not_in_blocks_or_can_t_be_probed_is_said_once_in_lines_of_json
     let find = |kind: &str| lines.iter().find(|line| line["kind"] == kind);
     let unprobed = find("unprobed").expect("one that can't be probed");
     assert_eq!(unprobed["pid"], stripped.pid());
-    assert_eq!(unprobed["report"], Value::Null);
+    // By page faults alone.
+    let report = &unprobed["report"];
+    assert_eq!(report["events"], serde_json::json!(["faults"]));
+    assert!(report["top_touchers"][0]["touched_bytes"].as_u64() > Some(1 << 20));
     let why = unprobed["why"].as_str().expect("a sentence");
-    assert!(why.contains("malloc") && why.contains("--events"), "{why}");
+    assert!(
+        why.contains("malloc") && why.contains("first touched by"),
+        "{why}"
+    );
     let elsewhere = find("elsewhere").expect("one that maps");
     assert_eq!(elsewhere["pid"], mapped.pid());
+    let why = elsewhere["why"].as_str().expect("a sentence");
+    assert!(why.contains("first touched by"), "{why}");
+    let function = &elsewhere["report"]["top_touchers"][0]["function"];
+    assert!(why.contains(function.as_str().expect("a name")), "{why}");
     let whole = &lines[2];
     assert_eq!(whole["schema"], "memprof/hunt/v1");
     assert_eq!(whole["finds"].as_array().map(Vec::len), Some(2));

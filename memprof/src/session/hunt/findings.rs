@@ -31,7 +31,7 @@ pub(super) fn found(
     let Conclusion::Find(kind, verdict, confidence) = *conclusion else {
         return None;
     };
-    let mut why = why(kind, facts, growth, &report);
+    let mut why = why(kind, growth, &report);
     let has_ended = !facts.is_alive();
     if has_ended {
         why.push_str("; it ended while it was looked at");
@@ -52,20 +52,27 @@ pub(super) fn found(
     })
 }
 
-/// A process that grows and can't be probed.
-pub(super) fn unprobed(facts: &ProcessFacts, growth: &Growth, at: f64, error: &Error) -> Find {
-    let why = if facts.is_alive() {
-        format!(
-            "it grows, and its allocator can't be probed: {error:#}; who touches its memory first can be \
-             followed: memprof trace --pid {} --events mmap,faults",
-            facts.pid.0
-        )
+/// A process that grows and can't be probed; `touched`: what page faults told of it, if they were followed.
+pub(super) fn unprobed(
+    facts: &ProcessFacts,
+    growth: &Growth,
+    at: f64,
+    error: &Error,
+    touched: Option<Box<Report>>,
+) -> Find {
+    let mut why = if touched.is_some() || facts.is_alive() {
+        format!("it grows, and its allocator can't be probed: {error:#}")
     } else {
         "it grew, and ended before it could be probed".to_owned()
     };
+    if let Some(touched) = &touched {
+        why.push_str(&first_touch(touched));
+    }
     Find {
         at_seconds: at,
         why,
+        looked_for_seconds: touched.as_ref().map(|report| report.duration_seconds),
+        report: touched,
         ..nothing_of(facts, growth)
     }
 }
@@ -89,7 +96,7 @@ fn nothing_of(facts: &ProcessFacts, growth: &Growth) -> Find {
     }
 }
 
-fn why(kind: FindKind, facts: &ProcessFacts, growth: &Growth, report: &Report) -> String {
+fn why(kind: FindKind, growth: &Growth, report: &Report) -> String {
     let judged = || {
         let first = report.leak_detection.reasons.first().cloned();
         first.unwrap_or_else(|| "the exact look judged it so".to_owned())
@@ -101,11 +108,10 @@ fn why(kind: FindKind, facts: &ProcessFacts, growth: &Growth, report: &Report) -
             let beyond = report.summary.unattributed_bytes.unwrap_or(0);
             format!(
                 "its blocks don't grow, but its resident memory did by {} beyond them in {}: mappings, \
-                 or pages of older blocks that are touched only now; who touches them can be followed: \
-                 memprof trace --pid {} --events mmap,faults",
+                 or pages of older blocks that are touched only now{}",
                 format_size(beyond.unsigned_abs()),
                 format_seconds(report.duration_seconds),
-                facts.pid.0
+                first_touch(report)
             )
         }
         FindKind::Undecided | FindKind::Unprobed => format!(
@@ -115,6 +121,25 @@ fn why(kind: FindKind, facts: &ProcessFacts, growth: &Growth, report: &Report) -
             judged()
         ),
     }
+}
+
+/// Who touched most of what became resident, as the end of a sentence; nothing if nobody is known to have.
+fn first_touch(report: &Report) -> String {
+    let Some(most) = report.top_touchers.first() else {
+        return String::new();
+    };
+    let place = match (&most.function, &most.file, most.line) {
+        (Some(function), Some(file), Some(line)) => format!("{function} {file}:{line}"),
+        (Some(function), ..) => function.clone(),
+        (None, ..) => match &most.module {
+            Some(module) => format!("a path without a name in {module}"),
+            None => "a path without a name".to_owned(),
+        },
+    };
+    format!(
+        "; meanwhile {} of memory was first touched by {place}, who need not be the one that holds it",
+        format_size(most.touched_bytes)
+    )
 }
 
 fn watched(growth: &Growth) -> WatchedGrowth {
