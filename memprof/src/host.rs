@@ -6,10 +6,13 @@ use anyhow::{Result, bail};
 use nix::sys::utsname::{UtsName, uname};
 use procfs::process::Process;
 
-use crate::report::Host;
+use crate::{bad_input, report::Host};
 
 /// The oldest kernel on which the programs load: `bpf_loop` came with it.
 pub const OLDEST_KERNEL: (u32, u32) = (5, 17);
+
+/// The oldest kernel whose counters of resident memory are those that page faults are counted by.
+const OLDEST_FOR_FAULTS: (u32, u32) = (6, 2);
 
 /// Capabilities that tracing takes, with their numbers (`linux/capability.h`) and what for.
 /// `CAP_BPF` and `CAP_PERFMON` load the programs, and then the kernel refuses the probes.
@@ -88,9 +91,40 @@ pub fn require_tracing() -> Result<()> {
     Ok(())
 }
 
+/// Checks that page faults can be followed.
+///
+/// # Errors
+/// Bad input if this kernel is too old for that.
+pub fn require_faults() -> Result<()> {
+    match kernel_version() {
+        Some(version) => new_enough_for_faults(version),
+        None => Ok(()),
+    }
+}
+
+fn new_enough_for_faults(version: (u32, u32)) -> Result<()> {
+    if version < OLDEST_FOR_FAULTS {
+        return Err(bad_input!(
+            "--events faults: kernel {}.{} is too old for it, which takes {}.{}: give malloc or mmap",
+            version.0,
+            version.1,
+            OLDEST_FOR_FAULTS.0,
+            OLDEST_FOR_FAULTS.1
+        ));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn faults_take_a_newer_kernel_than_blocks() {
+        assert!(new_enough_for_faults((6, 2)).is_ok());
+        let refusal = new_enough_for_faults((6, 1)).unwrap_err();
+        assert!(refusal.to_string().contains("kernel 6.1 is too old"));
+    }
 
     #[test]
     fn releases_are_read_as_distributions_write_them() {

@@ -87,9 +87,9 @@ impl HuntConfig {
         })
     }
 
-    /// How `pid` is looked at closely, for at most so long: that process alone, with nothing to say. Who
-    /// touches its memory first is followed too, for what grows may not be in blocks.
-    pub fn look(&self, pid: Pid, at_most: Duration) -> TraceConfig {
+    /// How `pid` is looked at closely, for at most so long: that process alone, with nothing to say. With
+    /// `faults` it is followed too who touches its memory first, for what grows may not be in blocks.
+    pub fn look(&self, pid: Pid, at_most: Duration, faults: bool) -> TraceConfig {
         TraceConfig {
             target: TargetChoice::Pids(vec![pid]),
             children: Children::Ignored,
@@ -97,7 +97,7 @@ impl HuntConfig {
             interval: JUDGING_PERIOD,
             quiet: true,
             events: Events {
-                faults: true,
+                faults: faults || self.tracing.events.faults,
                 ..self.tracing.events
             },
             ..self.tracing.clone()
@@ -115,7 +115,7 @@ impl HuntConfig {
             sample_bytes: None,
             max_overhead: None,
             families: Families::default(),
-            ..self.look(pid, at_most)
+            ..self.look(pid, at_most, true)
         }
     }
 }

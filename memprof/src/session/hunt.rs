@@ -171,14 +171,15 @@ impl Hunt {
         }
         self.looks += 1;
         self.say_look(&facts, &growth, at_most);
-        let closely = self.config.look(facts.pid, at_most);
+        let follows_faults = host::require_faults().is_ok();
+        let closely = self.config.look(facts.pid, at_most, follows_faults);
         let looked = self.probe(&facts, closely, &growth, news, signals).await?;
         let at = self.seconds();
         let (find, ended) = match looked {
             Looked::Unprobed(error) => {
                 // What memprof was not let do may go the next time.
                 let for_good = error.is::<BadInput>();
-                let (touched, ended) = match for_good && facts.is_alive() {
+                let (touched, ended) = match for_good && follows_faults && facts.is_alive() {
                     true => {
                         self.touched(&facts, &growth, at_most, news, signals)
                             .await?

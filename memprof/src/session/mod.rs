@@ -72,6 +72,9 @@ pub fn trace(config: TraceConfig) -> Result<ExitCode> {
     let output = Output::open(&config.output, config.format)?;
     let mut targets = Targets::prepare(&config)?;
     host::require_tracing()?;
+    if config.events.faults {
+        host::require_faults()?;
+    }
     allow_many_files();
     let mut signals = signals::listen()?;
     let quiet = config.quiet;
