@@ -169,7 +169,7 @@ mod tests {
         let config = config(&["--probe-for", "20s", "-v"]).expect("it makes sense");
         let all = TargetChoice::Wide(WideScope::default());
         assert_eq!(config.tracing.target, all);
-        let look = config.look(Pid(7), Duration::from_secs(20));
+        let look = config.look(Pid(7), Duration::from_secs(20), true);
         assert_eq!(look.target, TargetChoice::Pids(vec![Pid(7)]));
         assert_eq!(look.children, Children::Ignored);
         assert!(look.quiet && look.verbose);
