@@ -12,11 +12,13 @@
 //! - `pipeline/snapshot.rs`: what a report is made of
 //! - `pipeline/windows.rs`: what was left between marks
 //! - `pipeline/contents.rs`: what an address space holds, by address
+//! - `pipeline/joined.rs`: blocks joined with pages
 //! - `pipeline/judged.rs`: what is said of growth, by site and of the whole
 
 mod blocks;
 mod books;
 mod contents;
+mod joined;
 mod judged;
 mod mapped;
 mod parallel;
@@ -40,6 +42,7 @@ use crate::stacks::sites::MAX_SITES;
 use crate::stacks::table::MAX_STACKS;
 use crate::stacks::{SiteTotals, StackTable};
 pub use contents::Contents;
+pub use joined::{FirstTouched, JoinedSite, JoinedSpace, MAX_JOINED_BLOCKS, NotJoined};
 pub use judged::{Judged, Subject};
 pub use mapped::{MAX_MAPPED_PIECES, MappedTotals};
 use mapped::{Mapped, Range};

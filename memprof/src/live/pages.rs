@@ -5,6 +5,8 @@
 //! four bytes each; a forked child shares its parent's regions until one of the two changes. Which
 //! pages a fork left shared with another process is kept beside them: the next write copies those.
 
+pub mod joined;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -316,6 +318,21 @@ impl PageTable {
                 run.end = next.end;
             }
             Some(run)
+        })
+    }
+
+    /// The runs of pages whose places are certain: of files it is often told only how many are there.
+    pub fn placed_runs(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        self.places.iter().flat_map(|(number, at)| {
+            let region = &self.regions[*at as usize];
+            let mut next = number * REGION_PAGES;
+            let chunks = region.pages.chunk_by(|a, b| a == b);
+            chunks.filter_map(move |chunk| {
+                let start = next;
+                next += chunk.len() as u64;
+                let page = Page::unpack(chunk[0])?;
+                (page.memory != PageMemory::File).then_some(start..next)
+            })
         })
     }
 

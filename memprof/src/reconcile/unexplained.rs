@@ -11,8 +11,6 @@ const MAX_NAMES: usize = 64;
 const MAX_NAME_CHARS: usize = 60;
 /// Where Go's heap begins on 64 bits, as its runtime asks for it.
 pub(crate) const GO_HEAP: u64 = 0xc0_0000_0000;
-/// Whether `--events faults` is to be had.
-const FOLLOWS_FAULTS: bool = false;
 
 /// What an unexplained region is by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +149,8 @@ pub(crate) struct Circumstances {
     pub is_probed: bool,
     /// Mappings are followed.
     pub follows_mappings: bool,
+    /// Page faults are followed.
+    pub follows_faults: bool,
     /// It had run before memprof came.
     pub is_attached: bool,
     /// What it had by then is known.
@@ -165,6 +165,7 @@ pub(crate) fn reasons(rest: &Rest, circumstances: &Circumstances) -> Vec<String>
         pid,
         is_probed,
         follows_mappings,
+        follows_faults,
         is_attached,
         before_is_known,
         loses,
@@ -181,7 +182,7 @@ pub(crate) fn reasons(rest: &Rest, circumstances: &Circumstances) -> Vec<String>
         "try --events malloc,mmap: it tells who maps memory past malloc",
     );
     say(
-        FOLLOWS_FAULTS,
+        !follows_faults,
         "try --events malloc,faults: it tells who first touches memory",
     );
     say(
@@ -305,7 +306,20 @@ mod tests {
         assert!(reasons[1].starts_with("12.0 KiB in 2 private mappings"));
         assert!(reasons[2].contains("V8"), "{reasons:?}");
         assert!(reasons[3].contains("--events malloc,mmap"));
-        assert_eq!(reasons.len(), 4);
+        assert!(reasons[4].contains("--events malloc,faults"));
+        assert_eq!(reasons.len(), 5);
+    }
+
+    #[test]
+    fn what_is_followed_already_is_not_advised() {
+        let circumstances = Circumstances {
+            is_probed: true,
+            follows_mappings: true,
+            follows_faults: true,
+            ..Circumstances::default()
+        };
+        let reasons = reasons(&Rest::default(), &circumstances);
+        assert!(!reasons.concat().contains("--events"), "{reasons:?}");
     }
 
     #[test]

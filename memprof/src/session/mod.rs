@@ -11,6 +11,7 @@ mod copies;
 mod cost;
 mod cycles;
 mod helpers;
+mod joined;
 mod left;
 mod left_report;
 mod marks;

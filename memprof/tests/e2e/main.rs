@@ -17,6 +17,7 @@ mod exact;
 mod faults;
 mod formats;
 mod inner_probes;
+mod joined;
 mod mappings;
 mod marks;
 mod mmaps;

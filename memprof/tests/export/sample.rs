@@ -67,6 +67,10 @@ fn allocator(rank: u32, bytes: u64, count: u64, guilty: usize, stack: Vec<Frame>
         directory: frame.directory.clone(),
         module: frame.module,
         stack,
+        touched_bytes: None,
+        untouched_bytes: None,
+        kept_free_bytes: None,
+        first_touched_by: Vec::new(),
     }
 }
 
