@@ -104,7 +104,7 @@ pub fn join(state: &State, snapshot: &Snapshot, reconciler: &Reconciler) -> AllJ
 
 fn sentence(why: NotJoined) -> String {
     let why = match why {
-        NotJoined::Sampled => "not every block was taken (--sample)".to_owned(),
+        NotJoined::Sampled => "not every block was taken".to_owned(),
         NotJoined::TooMany(blocks) => format!(
             "there are {} blocks, and more than {} take too long",
             format_count(blocks as u64),

@@ -89,6 +89,7 @@ SITE void truncate_shared(void) {
 }
 
 int main(int argc, char **argv) {
+    (void)argv;
     if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
         fail("huge pages can't be refused");
     /* Large blocks are mapped alone, others are not; the heap is never given back. */
