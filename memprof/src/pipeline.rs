@@ -4,6 +4,7 @@
 //! - `pipeline/space.rs`: one address space: members, live table, sites
 //! - `pipeline/mapped.rs`: mappings, and who is charged with them
 //! - `pipeline/touched.rs`: pages, and who touched them first
+//! - `pipeline/moved.rs`: pages that `mremap` moves
 //! - `pipeline/blocks.rs`: what allocations, frees and resizes do
 //! - `pipeline/parallel.rs`: the same for many at a time, by several threads
 //! - `pipeline/books.rs`: what is counted by site, by several threads
@@ -21,6 +22,7 @@ mod contents;
 mod joined;
 mod judged;
 mod mapped;
+mod moved;
 mod parallel;
 mod resizes;
 mod snapshot;
@@ -245,7 +247,10 @@ impl Pipeline {
                 address,
                 size,
                 stack,
-            } => self.allocate(time, space, address, size, stack),
+            } => {
+                self.allocate(time, space, address, size, stack);
+                self.follow_block(space, address, size);
+            }
             What::Free { address } => {
                 self.free(time, space, address);
             }
@@ -272,7 +277,10 @@ impl Pipeline {
             }
             What::Unmap { address, length } => self.unmap(time, space, address, length),
             What::UnmapFailed { address, length } => self.undo_unmap(time, space, address, length),
-            What::Remap(remap) => self.remap(time, space, &remap),
+            What::Remap(remap) => {
+                self.follow_remap(space, &remap);
+                self.remap(time, space, &remap);
+            }
             What::Touch {
                 address,
                 pages,

@@ -61,7 +61,7 @@ pub struct FaultCounts {
 #[derive(Debug)]
 pub(super) struct Touched {
     /// How many more regions there may be.
-    room: usize,
+    pub(super) room: usize,
     /// Ended spaces whose pages are still on record.
     ended: usize,
     retired: TouchTotals,

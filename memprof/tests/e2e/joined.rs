@@ -65,6 +65,11 @@ fn assert_touched(report: &Report) {
     assert_eq!(touched("hold_all"), 8 * MIB);
     assert_eq!(first_by(row(report, "hold_all"), "hold_all"), 8 * MIB);
 
+    // Its pages are those that it had before it was moved.
+    assert_eq!(touched("grown"), 2 * MIB + PAGE - 16);
+    let grown = row(report, "grown");
+    assert!(first_by(grown, "fill_early") >= 2 * MIB - PAGE, "{grown}");
+
     let second = row(report, "second_user");
     assert_eq!(touched("second_user"), 100 << 10);
     assert_eq!(first_by(second, "second_user"), 0);
@@ -84,6 +89,7 @@ fn assert_whole(report: &Report, truth: &Truth) {
     let untouched = |function| number(row(report, function), "untouched_bytes");
     let kept = |function| number(row(report, function), "kept_free_bytes");
     assert_eq!(untouched("reserve"), 60 * MIB - PAGE + 16);
+    assert_eq!(untouched("grown"), 14 * MIB - PAGE + 16);
     for function in ["hold_all", "second_user", "few_survivors"] {
         assert_eq!(untouched(function), 0, "{function}");
     }

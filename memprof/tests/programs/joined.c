@@ -15,6 +15,7 @@
 DECLARE_SITE(reserve)
 DECLARE_SITE(hold_all)
 DECLARE_SITE(few_survivors)
+DECLARE_SITE(grown)
 DECLARE_SITE(first_user)
 DECLARE_SITE(second_user)
 
@@ -47,6 +48,17 @@ SITE void fill(void) {
 SITE void hold_all(void) {
     whole = noted(&truth_hold_all, malloc(8 * MIB), 8 * MIB);
     memset(whole, 1, 8 * MIB);
+}
+
+static char *growing;
+
+SITE void begin(void) { growing = malloc(4 * MIB); }
+
+SITE void fill_early(void) { memset(growing, 1, 2 * MIB); }
+
+/* There is no room behind it, so it is moved, and its pages with it. */
+SITE void grown(void) {
+    growing = noted(&truth_grown, realloc(growing, 16 * MIB), 16 * MIB);
 }
 
 SITE void few_survivors(void) {
@@ -104,6 +116,9 @@ int main(int argc, char **argv) {
     reserve();
     fill();
     hold_all();
+    begin();
+    fill_early();
+    grown();
     few_survivors();
     truncate_shared();
     /* Whole pages but for what a survivor takes of them, its header included: no page has two. */

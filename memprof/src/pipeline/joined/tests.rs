@@ -156,6 +156,36 @@ fn where_blocks_were_sampled_or_pages_forgotten_nothing_is_said() {
 }
 
 #[test]
+fn a_block_that_realloc_moved_keeps_its_pages() {
+    let mut script = Script::new(PageLimits::default());
+    let alloc = |page: u64, pages: u64| What::Alloc {
+        address: BASE + page * PAGE_BYTES + 16,
+        size: pages * PAGE_BYTES,
+        stack: HOLDER,
+    };
+    let resize = |page: u64| What::ResizeFree {
+        address: BASE + page * PAGE_BYTES + 16,
+    };
+    script.touch(0, 40, ONE, PageMemory::Anonymous);
+    script.apply(alloc(0, 100));
+    script.apply(resize(0));
+    script.apply(alloc(1000, 200));
+    let sites = script.sites();
+    assert_eq!(bytes(&sites[0], ONE), 40 * PAGE_BYTES - 16);
+    // Another time it is copied: the new pages are touched, and the old ones given back.
+    script.apply(resize(1000));
+    script.touch(2000, 40, OTHER, PageMemory::Anonymous);
+    script.apply(What::GiveBack {
+        address: BASE + 1000 * PAGE_BYTES,
+        length: 200 * PAGE_BYTES,
+    });
+    script.apply(alloc(2000, 300));
+    let sites = script.sites();
+    assert_eq!(sites[0].touched_bytes, 40 * PAGE_BYTES - 16);
+    assert_eq!(bytes(&sites[0], OTHER), 40 * PAGE_BYTES - 16);
+}
+
+#[test]
 fn pages_of_files_are_not_said_to_be_at_a_place() {
     let mut script = Script::new(PageLimits::default());
     script.touch(0, 4, ONE, PageMemory::Anonymous);
