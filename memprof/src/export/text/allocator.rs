@@ -58,13 +58,16 @@ fn touched_facts(allocator: &TopAllocator) -> Vec<String> {
         Some(untouched) => (touched.saturating_add(untouched), ""),
         None => (allocator.outstanding_bytes, " since memprof attached"),
     };
+    if held == 0 {
+        return Vec::new();
+    }
     let mut facts = vec![format!(
-        "touched {} of {} held{since}",
-        format_size(touched),
-        format_size(held)
+        "of {} held {} touched{since}",
+        format_size(held),
+        format_size(touched)
     )];
     if let Some(untouched) = allocator.untouched_bytes.filter(|bytes| *bytes > 0) {
-        facts.push(format!("{} never touched", format_size(untouched)));
+        facts.push(format!("{} untouched", format_size(untouched)));
     }
     let named: u64 = allocator.first_touched_by.iter().map(|one| one.bytes).sum();
     for (index, one) in allocator.first_touched_by.iter().enumerate() {

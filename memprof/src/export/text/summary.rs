@@ -216,7 +216,7 @@ fn joined(summary: &Summary) -> Option<Row> {
     let touched = summary.held_touched_bytes?;
     let mut details = Vec::new();
     match summary.held_untouched_bytes {
-        Some(bytes) => details.push(format!("{} never touched", format_size(bytes))),
+        Some(bytes) => details.push(format!("{} untouched", format_size(bytes))),
         None => details.push("since memprof attached".to_owned()),
     }
     if let Some(bytes) = summary.kept_free_bytes.filter(|bytes| *bytes > 0) {

@@ -166,23 +166,23 @@ fn a_block_that_realloc_moved_keeps_its_pages() {
     let resize = |page: u64| What::ResizeFree {
         address: BASE + page * PAGE_BYTES + 16,
     };
-    script.touch(0, 40, ONE, PageMemory::Anonymous);
+    script.touch(0, 32, ONE, PageMemory::Anonymous);
     script.apply(alloc(0, 100));
     script.apply(resize(0));
     script.apply(alloc(1000, 200));
     let sites = script.sites();
-    assert_eq!(bytes(&sites[0], ONE), 40 * PAGE_BYTES - 16);
+    assert_eq!(bytes(&sites[0], ONE), 32 * PAGE_BYTES - 16);
     // Another time it is copied: the new pages are touched, and the old ones given back.
     script.apply(resize(1000));
-    script.touch(2000, 40, OTHER, PageMemory::Anonymous);
+    script.touch(2016, 32, OTHER, PageMemory::Anonymous);
     script.apply(What::GiveBack {
         address: BASE + 1000 * PAGE_BYTES,
         length: 200 * PAGE_BYTES,
     });
-    script.apply(alloc(2000, 300));
+    script.apply(alloc(2016, 300));
     let sites = script.sites();
-    assert_eq!(sites[0].touched_bytes, 40 * PAGE_BYTES - 16);
-    assert_eq!(bytes(&sites[0], OTHER), 40 * PAGE_BYTES - 16);
+    assert_eq!(sites[0].touched_bytes, 32 * PAGE_BYTES - 16);
+    assert_eq!(bytes(&sites[0], OTHER), 32 * PAGE_BYTES - 16);
 }
 
 #[test]
