@@ -4,6 +4,7 @@
 //! - `pipeline/space.rs`: one address space: members, live table, sites
 //! - `pipeline/mapped.rs`: mappings, and who is charged with them
 //! - `pipeline/touched.rs`: pages, and who touched them first
+//! - `pipeline/moved.rs`: pages that `mremap` moves
 //! - `pipeline/blocks.rs`: what allocations, frees and resizes do
 //! - `pipeline/parallel.rs`: the same for many at a time, by several threads
 //! - `pipeline/books.rs`: what is counted by site, by several threads
@@ -12,13 +13,16 @@
 //! - `pipeline/snapshot.rs`: what a report is made of
 //! - `pipeline/windows.rs`: what was left between marks
 //! - `pipeline/contents.rs`: what an address space holds, by address
+//! - `pipeline/joined.rs`: blocks joined with pages
 //! - `pipeline/judged.rs`: what is said of growth, by site and of the whole
 
 mod blocks;
 mod books;
 mod contents;
+mod joined;
 mod judged;
 mod mapped;
+mod moved;
 mod parallel;
 mod resizes;
 mod snapshot;
@@ -40,6 +44,7 @@ use crate::stacks::sites::MAX_SITES;
 use crate::stacks::table::MAX_STACKS;
 use crate::stacks::{SiteTotals, StackTable};
 pub use contents::Contents;
+pub use joined::{FirstTouched, JoinedSite, JoinedSpace, MAX_JOINED_BLOCKS, NotJoined};
 pub use judged::{Judged, Subject};
 pub use mapped::{MAX_MAPPED_PIECES, MappedTotals};
 use mapped::{Mapped, Range};
@@ -242,7 +247,10 @@ impl Pipeline {
                 address,
                 size,
                 stack,
-            } => self.allocate(time, space, address, size, stack),
+            } => {
+                self.allocate(time, space, address, size, stack);
+                self.follow_block(space, address, size);
+            }
             What::Free { address } => {
                 self.free(time, space, address);
             }
@@ -269,7 +277,10 @@ impl Pipeline {
             }
             What::Unmap { address, length } => self.unmap(time, space, address, length),
             What::UnmapFailed { address, length } => self.undo_unmap(time, space, address, length),
-            What::Remap(remap) => self.remap(time, space, &remap),
+            What::Remap(remap) => {
+                self.follow_remap(space, &remap);
+                self.remap(time, space, &remap);
+            }
             What::Touch {
                 address,
                 pages,

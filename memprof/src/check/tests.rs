@@ -44,6 +44,10 @@ fn leak(function: &str, rate: f64, confidence: f64) -> TopAllocator {
         directory: None,
         module: Some("/usr/bin/server".to_owned()),
         stack: vec![frame("malloc"), frame(function), frame("main")],
+        touched_bytes: None,
+        untouched_bytes: None,
+        kept_free_bytes: None,
+        first_touched_by: Vec::new(),
     }
 }
 

@@ -5,6 +5,8 @@
 //! four bytes each; a forked child shares its parent's regions until one of the two changes. Which
 //! pages a fork left shared with another process is kept beside them: the next write copies those.
 
+pub mod joined;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -269,6 +271,44 @@ impl PageTable {
         self.remove(first..end, room, gone);
     }
 
+    /// Pages have moved: what is known of a range of numbers goes with them, to `to` and up from there, but
+    /// for what another process may share, which is forgotten. Says what was on record there, and what found
+    /// no room.
+    pub fn shift(
+        &mut self,
+        from: Range<u64>,
+        to: u64,
+        room: &mut usize,
+        gone: &mut dyn FnMut(Page, u64),
+    ) {
+        if from.is_empty() || to.checked_add(from.end - from.start).is_none() {
+            return;
+        }
+        let regions = from.start / REGION_PAGES..=(from.end - 1) / REGION_PAGES;
+        let mut runs: Vec<(u64, u64, Page)> = Vec::new();
+        for (number, at) in self.places.range(regions) {
+            let within = part_of(&from, *number);
+            let mut next = number * REGION_PAGES + within.start as u64;
+            let words = &self.regions[*at as usize].pages[within];
+            for run in words.chunk_by(|a, b| a == b) {
+                let pages = run.len() as u64;
+                if let Some(page) = Page::unpack(run[0]) {
+                    runs.push((to + (next - from.start), pages, page));
+                }
+                next += pages;
+            }
+        }
+        let there = to..to + (from.end - from.start);
+        self.remove(from, room, &mut |_, _| {});
+        self.remove(there, room, gone);
+        for (start, pages, page) in runs {
+            let put = self.put_all(start..start + pages, page, room, gone);
+            if put < pages {
+                gone(page, pages - put);
+            }
+        }
+    }
+
     /// Takes away the pages that `keep` says no to, by their numbers, which ascend.
     pub fn retain(
         &mut self,
@@ -316,6 +356,21 @@ impl PageTable {
                 run.end = next.end;
             }
             Some(run)
+        })
+    }
+
+    /// The runs of pages whose places are certain: of files it is often told only how many are there.
+    pub fn placed_runs(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        self.places.iter().flat_map(|(number, at)| {
+            let region = &self.regions[*at as usize];
+            let mut next = number * REGION_PAGES;
+            let chunks = region.pages.chunk_by(|a, b| a == b);
+            chunks.filter_map(move |chunk| {
+                let start = next;
+                next += chunk.len() as u64;
+                let page = Page::unpack(chunk[0])?;
+                (page.memory != PageMemory::File).then_some(start..next)
+            })
         })
     }
 

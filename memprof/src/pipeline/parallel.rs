@@ -209,8 +209,9 @@ impl Pipeline {
             let event = outcome.event;
             let before = outcome.before.map(|block| Amount::of_block(block.size));
             match event.what {
-                What::Alloc { size, .. } => {
+                What::Alloc { address, size, .. } => {
                     self.sum_allocated(event.time, Amount::of_block(size), before);
+                    self.follow_block(event.space, address, size);
                 }
                 What::ResizeFree { address } => {
                     self.sum_freed(before);
@@ -227,13 +228,14 @@ impl Pipeline {
             let Outcome { event, before, .. } = outcome;
             let at = chunk.spaces[outcome.place as usize] as usize;
             match (&event.what, outcome.site) {
-                (&What::Alloc { size, .. }, Some(site)) => {
+                (&What::Alloc { address, size, .. }, Some(site)) => {
                     let block = Block {
                         site,
                         size,
                         birth: event.time,
                     };
                     self.allocated(at, &block, before);
+                    self.follow_block(event.space, address, size);
                 }
                 (&What::ResizeFree { address }, _) => {
                     self.freed(at, event.time, before.as_ref());

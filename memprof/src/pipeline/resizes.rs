@@ -56,6 +56,22 @@ impl Resizes {
         Some(resize.block)
     }
 
+    /// The latest resize of a space that may still fail and whose old block was known, at an address that
+    /// `suits`: that address, and the block's bytes.
+    pub(super) fn latest(
+        &self,
+        space: SpaceId,
+        mut suits: impl FnMut(u64) -> bool,
+    ) -> Option<(u64, u64)> {
+        let (newer, older) = self.ring.split_at(self.next);
+        let mut latest_first = newer.iter().rev().chain(older.iter().rev());
+        latest_first.find_map(|resize| {
+            let of_space = resize.open && resize.space == space;
+            let block = resize.block.filter(|_| of_space)?;
+            suits(resize.address).then_some((resize.address, block.size))
+        })
+    }
+
     /// Forgets the resizes of a space that is no more.
     pub(super) fn forget(&mut self, space: SpaceId) {
         for resize in &mut self.ring {

@@ -28,6 +28,8 @@ pub(super) struct Space {
     /// Which pages are resident, and who touched them first.
     pub(super) pages: PageTable,
     pub(super) touches: Touches,
+    /// Pages were resident that are no longer on record, for want of room.
+    pub(super) pages_forgotten: bool,
     /// How each site's blocks come and go, by the sites' indices.
     pub(super) series: Vec<Series>,
     /// The course of what is outstanding, from the first look at it on.
@@ -58,6 +60,7 @@ impl Space {
             kinds: HashMap::new(),
             pages: PageTable::default(),
             touches: Touches::with_limit(max_touchers),
+            pages_forgotten: false,
             series: Vec::new(),
             course: None,
             ended_at: None,

@@ -61,7 +61,7 @@ pub struct FaultCounts {
 #[derive(Debug)]
 pub(super) struct Touched {
     /// How many more regions there may be.
-    room: usize,
+    pub(super) room: usize,
     /// Ended spaces whose pages are still on record.
     ended: usize,
     retired: TouchTotals,
@@ -184,7 +184,7 @@ impl Pipeline {
     }
 
     /// Drops the pages of a space that `is_resident` denies, by their numbers, which ascend: nobody saw
-    /// that they were given back.
+    /// that they were given back. See [`Pipeline::placed_runs`] for those that may be asked for.
     pub fn drop_gone_pages(&mut self, space: SpaceId, is_resident: impl FnMut(u64) -> bool) {
         let Some(&at) = self.indices.get(&space) else {
             return;
@@ -377,8 +377,12 @@ impl Pipeline {
             Some(table) => {
                 self.spaces[child].pages = table;
                 self.spaces[child].touches = self.spaces[parent].touches.fork();
+                self.spaces[child].pages_forgotten = self.spaces[parent].pages_forgotten;
             }
-            None => self.touched.counts.not_followed_pages += self.spaces[parent].pages.len(),
+            None => {
+                self.touched.counts.not_followed_pages += self.spaces[parent].pages.len();
+                self.spaces[child].pages_forgotten = true;
+            }
         }
     }
 
@@ -400,6 +404,7 @@ impl Pipeline {
     fn forget_ended_pages(&mut self) {
         for space in &mut self.spaces {
             if space.ended_at.is_some() {
+                space.pages_forgotten |= !space.pages.is_empty();
                 space.pages.clear(&mut self.touched.room);
             }
         }

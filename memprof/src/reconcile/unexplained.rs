@@ -311,6 +311,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_followed_already_is_not_advised() {
+        let circumstances = Circumstances {
+            is_probed: true,
+            follows_mappings: true,
+            follows_faults: true,
+            ..Circumstances::default()
+        };
+        let reasons = reasons(&Rest::default(), &circumstances);
+        assert!(!reasons.concat().contains("--events"), "{reasons:?}");
+    }
+
+    #[test]
     fn names_of_the_target_take_bounded_room() {
         let mut lines = String::new();
         for at in 1..1000 {

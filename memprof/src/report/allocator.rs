@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CallPath, Frame, HexStackId, Severity, Verdict};
+use super::{CallPath, FirstToucher, Frame, HexStackId, Severity, Verdict};
 pub use crate::events::event::MappingKind;
 
 /// The totals of one stack of one process.
@@ -76,6 +76,21 @@ pub struct TopAllocator {
     pub module: Option<String>,
     /// All frames, innermost (the allocator function) first.
     pub stack: Vec<Frame>,
+    /// Of `outstanding_bytes`, those on pages that are resident as far as page faults told (`--events
+    /// malloc,faults`, in a report of the whole; `None` else, here and below).
+    #[serde(default)]
+    pub touched_bytes: Option<u64>,
+    /// Of `outstanding_bytes`, the others: reserved and never touched, or given back since. `None` too if
+    /// the process had run before: what it had touched by then is not known.
+    #[serde(default)]
+    pub untouched_bytes: Option<u64>,
+    /// Free bytes on resident pages with less than half in blocks, as far as these blocks keep them; `None`
+    /// as above.
+    #[serde(default)]
+    pub kept_free_bytes: Option<u64>,
+    /// Who touched most of `touched_bytes` first, at most three; the rest was touched by others.
+    #[serde(default)]
+    pub first_touched_by: Vec<FirstToucher>,
 }
 
 /// What a call path allocates.
@@ -145,6 +160,10 @@ mod tests {
             directory: None,
             module: Some("/bin/x".to_owned()),
             stack: vec![frame("malloc"), frame("walk"), frame("walk")],
+            touched_bytes: None,
+            untouched_bytes: None,
+            kept_free_bytes: None,
+            first_touched_by: Vec::new(),
         };
         assert_eq!(allocator.guilty_frame(), Some(1));
         allocator.function = None;

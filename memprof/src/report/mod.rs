@@ -44,4 +44,4 @@ pub use reconciliation::{Part, PartKind, PartKnownBy, ReconciledProcess, Reconci
 pub use summary::Summary;
 pub use target::{Process, Target, TargetKind};
 pub use timeline::{Mark, TimelinePoint, Window};
-pub use toucher::{FaultQuality, TopToucher};
+pub use toucher::{FaultQuality, FirstToucher, TopToucher};

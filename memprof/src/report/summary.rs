@@ -92,6 +92,17 @@ pub struct Summary {
     /// Bytes of those that were copied as they were written to.
     #[serde(default)]
     pub touched_copied_bytes: Option<u64>,
+    /// Of the bytes held, those on pages that are resident as far as page faults told (`--events
+    /// malloc,faults`, in a report of the whole; `None` else, here and below).
+    #[serde(default)]
+    pub held_touched_bytes: Option<u64>,
+    /// Of the bytes held, the others: reserved and never touched, or given back since. `None` too if some
+    /// process had run before.
+    #[serde(default)]
+    pub held_untouched_bytes: Option<u64>,
+    /// Free bytes on resident pages with less than half in blocks: kept by few survivors. `None` as above.
+    #[serde(default)]
+    pub kept_free_bytes: Option<u64>,
     /// Growth of the resident memory that the outstanding bytes do not explain; negative if more
     /// is outstanding than became resident (blocks not touched yet, pages used again). `None` if page
     /// faults alone were followed.

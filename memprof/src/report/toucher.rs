@@ -51,6 +51,21 @@ pub struct TopToucher {
     pub stack: Vec<Frame>,
 }
 
+/// Who touched memory first that another call path holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FirstToucher {
+    /// The stack's name, as in `top_touchers`.
+    pub stack_id: HexStackId,
+    /// How much of it.
+    pub bytes: u64,
+    /// The function that touched, chosen as in `top_touchers`.
+    pub function: Option<String>,
+    /// Its source file.
+    pub file: Option<String>,
+    /// The line in `file`.
+    pub line: Option<u32>,
+}
+
 /// What limits the figures of pages, beside what was lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FaultQuality {

@@ -8,9 +8,11 @@ use super::{
     by_process::{self, Row},
     collector::State,
     cycles::Cycles,
+    joined::{self, AllJoined, ShownJoined},
     left::{self, Left},
     notes,
     paths::{self, Path},
+    reconcile::Reconciler,
     roster::Followed,
     touchers::{self, Touched},
 };
@@ -41,10 +43,12 @@ pub struct ShownSite {
     pub places: Box<[FrameAddress]>,
     /// What is said of its growth; `None` if its program is gone.
     pub judgement: Option<Judgement>,
+    /// What of its memory was touched; `None` if that is not known.
+    pub joined: Option<ShownJoined>,
 }
 
 /// What is to be shown of all that is known.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Choice<'a> {
     /// Which blocks.
     pub filter: &'a ShownFilter,
@@ -60,6 +64,8 @@ pub struct Choice<'a> {
     pub cycles: Option<&'a Cycles>,
     /// Who touched pages first too.
     pub faults: bool,
+    /// What of the blocks was touched too, and who knows since when each process was followed.
+    pub joins: Option<&'a Reconciler>,
     /// Beside those, how many that leak or grow.
     pub suspects: usize,
 }
@@ -86,6 +92,8 @@ pub struct Extract {
     pub processes_met: u64,
     /// Who touched pages first, if that was followed.
     pub touched: Option<Touched>,
+    /// What of the blocks was touched, if that was asked for.
+    pub joined: Option<AllJoined>,
     /// What was left between marks, and by cycles.
     pub left: Left,
     /// How far it can be trusted, without what only the session knows.
@@ -110,6 +118,9 @@ pub fn extract(
         ..
     } = choice;
     let mut snapshot = state.pipeline.snapshot(now, filter);
+    let joined = choice
+        .joins
+        .map(|reconciler| joined::join(state, &snapshot, reconciler));
     let between = left::between(state, &snapshot, choice);
     let mut sites = std::mem::take(&mut snapshot.sites);
     let mut uncertainty = Uncertainty::default();
@@ -134,6 +145,9 @@ pub fn extract(
         let places = stack.and_then(|stack| state.places.get(&stack));
         ShownSite {
             places: places.cloned().unwrap_or_default(),
+            joined: joined
+                .as_ref()
+                .and_then(|joined| joined.of(state, &path.members)),
             judgement: match path.members[..] {
                 [_] => state.pipeline.judgement(&judged, &path.site, now, context),
                 _ => state
@@ -158,6 +172,7 @@ pub fn extract(
         mapped: state.pipeline.mapped(),
         uncertainty,
         touched,
+        joined,
         left,
         sites,
         whole: judged.whole,
@@ -247,7 +262,10 @@ pub fn name(
         .zip(sites)
         .map(|(rank, shown)| {
             let ShownSite {
-                path, judgement, ..
+                path,
+                judgement,
+                joined,
+                ..
             } = shown;
             let site = &path.site;
             let frames = symbols.symbolize(modules, &shown.places);
@@ -259,7 +277,7 @@ pub fn name(
             let guilty = guilty.map(|frame| report_frame(frame, modules));
             let guilty = guilty.unwrap_or_default();
             let totals = &site.totals;
-            TopAllocator {
+            let allocator = TopAllocator {
                 rank,
                 pid: site.pid.map_or(0, |pid| pid.0),
                 processes: path.processes(),
@@ -296,6 +314,14 @@ pub fn name(
                 directory: guilty.directory,
                 module: guilty.module,
                 stack,
+                touched_bytes: None,
+                untouched_bytes: None,
+                kept_free_bytes: None,
+                first_touched_by: Vec::new(),
+            };
+            match joined {
+                Some(joined) => joined::add_to(allocator, joined, modules, symbols, skips),
+                None => allocator,
             }
         })
         .collect()

@@ -12,6 +12,7 @@ mod cost;
 mod cycles;
 mod helpers;
 mod hunt;
+mod joined;
 mod left;
 mod left_report;
 mod marks;

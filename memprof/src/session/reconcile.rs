@@ -39,7 +39,7 @@ const FIRST_LOOK: Duration = Duration::from_millis(250);
 /// Looks get one part in this many of the time.
 const LOOKING_SHARE: u32 = 400;
 /// Processes that are looked at, those with most resident memory.
-const MAX_PROCESSES: usize = 16;
+pub(super) const MAX_PROCESSES: usize = 16;
 /// Of processes with so much in memory or more smaps is not read, if there is another way.
 const LARGE: u64 = 1 << 30;
 /// How far the kernel's counter may be behind.
@@ -68,13 +68,29 @@ pub struct Around<'a> {
 
 /// Someone to look at.
 #[derive(Clone, Debug)]
-struct Target {
-    pid: Pid,
-    start_ticks: u64,
+pub(super) struct Target {
+    /// The process.
+    pub pid: Pid,
+    /// When it started, ticks since boot.
+    pub start_ticks: u64,
     comm: Option<String>,
-    space: SpaceId,
+    /// Where it lives.
+    pub space: SpaceId,
     origin: Option<SpaceId>,
     has_run_another: bool,
+}
+
+impl Target {
+    fn of(process: &Followed) -> Option<Self> {
+        Some(Self {
+            pid: process.facts.pid,
+            start_ticks: process.facts.start_ticks,
+            comm: process.facts.comm.clone(),
+            space: process.space()?,
+            origin: process.origin(),
+            has_run_another: process.has_run_another(),
+        })
+    }
 }
 
 /// Pages that a process had in memory when it was attached to; `None` if they were not noted.
@@ -252,6 +268,12 @@ impl Reconciler {
         Ok((reconciled, reasons(&tally.rest, &circumstances)))
     }
 
+    /// Whether a process was followed from its program's start.
+    pub fn saw_all_of(&self, process: &Followed) -> bool {
+        let target = Target::of(process);
+        target.is_some_and(|target| matches!(self.before(&target), Before::Nothing))
+    }
+
     /// What a process had in memory before it was followed; of a fork, what it was a copy of had then.
     fn before(&self, target: &Target) -> Before<'_> {
         let origin = target.origin.unwrap_or(target.space);
@@ -405,25 +427,17 @@ fn private_pages(pid: Pid) -> Result<ResidentPages> {
 }
 
 /// Those that live, one for each address space.
-fn living(shared: &Shared) -> Vec<Target> {
+pub(super) fn living(shared: &Shared) -> Vec<Target> {
     let state = shared.lock();
     let mut spaces = HashSet::new();
     let living = state.processes.living();
     let targets = living.filter_map(|process: &Followed| {
-        let space = process.space().filter(|space| spaces.insert(*space))?;
-        Some(Target {
-            pid: process.facts.pid,
-            start_ticks: process.facts.start_ticks,
-            comm: process.facts.comm.clone(),
-            space,
-            origin: process.origin(),
-            has_run_another: process.has_run_another(),
-        })
+        Target::of(process).filter(|target| spaces.insert(target.space))
     });
     targets.collect()
 }
 
-fn largest_first(targets: Vec<Target>) -> Vec<Target> {
+pub(super) fn largest_first(targets: Vec<Target>) -> Vec<Target> {
     let mut weighed: Vec<_> = targets
         .into_iter()
         .filter_map(|target| Some((resident_bytes(target.pid)?, target)))

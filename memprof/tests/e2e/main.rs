@@ -18,6 +18,7 @@ mod faults;
 mod formats;
 mod hunt;
 mod inner_probes;
+mod joined;
 mod mappings;
 mod marks;
 mod mmaps;

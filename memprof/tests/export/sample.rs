@@ -67,6 +67,10 @@ fn allocator(rank: u32, bytes: u64, count: u64, guilty: usize, stack: Vec<Frame>
         directory: frame.directory.clone(),
         module: frame.module,
         stack,
+        touched_bytes: None,
+        untouched_bytes: None,
+        kept_free_bytes: None,
+        first_touched_by: Vec::new(),
     }
 }
 
@@ -315,6 +319,38 @@ fn touchers() -> Vec<TopToucher> {
     vec![book, plugin]
 }
 
+/// What of the blocks was touched: of the second the process had run before, of the third no page was.
+fn join(allocators: &mut [TopAllocator]) {
+    let toucher = |rank: u64, bytes, place: Option<(&str, &str, u32)>| FirstToucher {
+        stack_id: HexStackId(0x9f1c_0000_0000_0000 + rank),
+        bytes,
+        function: place.map(|place| place.0.to_owned()),
+        file: place.map(|place| place.1.to_owned()),
+        line: place.map(|place| place.2),
+    };
+    let fill = Some(("fill_cache", "cache.c", 88));
+    let joined = [
+        (
+            8_388_608,
+            Some(2_203_648),
+            Some(393_216),
+            vec![
+                toucher(1, 8_000_000, fill),
+                toucher(2, 300_000, Some(("order_book_add", "order_book.c", 145))),
+                toucher(3, 80_000, None),
+            ],
+        ),
+        (1_000_000, None, None, vec![toucher(1, 1_000_000, fill)]),
+        (0, Some(524_288), Some(0), Vec::new()),
+    ];
+    for (one, joined) in allocators.iter_mut().zip(joined) {
+        one.touched_bytes = Some(joined.0);
+        one.untouched_bytes = joined.1;
+        one.kept_free_bytes = joined.2;
+        one.first_touched_by = joined.3;
+    }
+}
+
 /// What was touched first, beside what a report says of it otherwise.
 pub(crate) fn with_faults(mut report: Report) -> Report {
     report.events.push(EventKind::Faults);
@@ -331,6 +367,10 @@ pub(crate) fn with_faults(mut report: Report) -> Report {
     summary.touched_by_kernel_bytes = Some(65_536);
     summary.touched_inherited_bytes = Some(262_144);
     summary.touched_copied_bytes = Some(4_096);
+    summary.held_touched_bytes = Some(9_000_000);
+    summary.held_untouched_bytes = Some(3_270_000);
+    summary.kept_free_bytes = Some(402_000);
+    join(&mut report.top_allocators);
     for process in &mut report.processes {
         process.touched_bytes = Some(9_437_184);
         process.touched_resident_bytes = Some(5_242_880);
@@ -368,6 +408,9 @@ pub(crate) fn faulted() -> Report {
         outstanding_count: 0,
         peak_outstanding_bytes: 0,
         peak_at_seconds: None,
+        held_touched_bytes: None,
+        held_untouched_bytes: None,
+        kept_free_bytes: None,
         unattributed_bytes: None,
         ..report.summary
     };

@@ -16,6 +16,8 @@ use crate::units::{format_count, format_rate, format_seconds, format_size, forma
 
 /// Where the lines below an entry's first begin.
 pub(super) const INDENT: usize = 5;
+/// So much free memory that is kept by few blocks gets a line.
+const NOTABLE_KEPT_BYTES: u64 = 64 << 10;
 
 pub(super) fn write(
     page: &mut Page<'_>,
@@ -36,10 +38,67 @@ pub(super) fn write(
     for facts in [
         holding_facts(report, allocator, before),
         history_facts(allocator),
+        touched_facts(allocator),
+        kept_facts(allocator),
     ] {
+        if facts.is_empty() {
+            continue;
+        }
         page.paragraph(indent.clone(), &comma_separated(facts), Paint::Plain)?;
     }
     stack::write(page, allocator)
+}
+
+/// What of it was touched, and who was first, if that is known.
+fn touched_facts(allocator: &TopAllocator) -> Vec<String> {
+    let Some(touched) = allocator.touched_bytes else {
+        return Vec::new();
+    };
+    let (held, since) = match allocator.untouched_bytes {
+        Some(untouched) => (touched.saturating_add(untouched), ""),
+        None => (allocator.outstanding_bytes, " since memprof attached"),
+    };
+    if held == 0 {
+        return Vec::new();
+    }
+    let mut facts = vec![format!(
+        "of {} held {} touched{since}",
+        format_size(held),
+        format_size(touched)
+    )];
+    if let Some(untouched) = allocator.untouched_bytes.filter(|bytes| *bytes > 0) {
+        facts.push(format!("{} untouched", format_size(untouched)));
+    }
+    let named: u64 = allocator.first_touched_by.iter().map(|one| one.bytes).sum();
+    for (index, one) in allocator.first_touched_by.iter().enumerate() {
+        let by = if index == 0 { "first touched by " } else { "" };
+        let function = one.function.as_deref().unwrap_or("[unknown]");
+        let source = source_label(one.file.as_deref(), one.line);
+        let source = source.map_or_else(String::new, |source| format!(" {source}"));
+        let bytes = match one.bytes {
+            bytes if bytes == touched => String::new(),
+            bytes => format!(" ({})", format_size(bytes)),
+        };
+        facts.push(format!("{by}{function}{source}{bytes}"));
+    }
+    let others = touched.saturating_sub(named);
+    if others > 0 {
+        facts.push(format!("others ({})", format_size(others)));
+    }
+    facts
+}
+
+/// What it keeps beside what it holds, if that is worth a line.
+fn kept_facts(allocator: &TopAllocator) -> Vec<String> {
+    let kept = allocator.kept_free_bytes;
+    let kept = kept.filter(|bytes| *bytes >= NOTABLE_KEPT_BYTES);
+    let sentence = |bytes| {
+        format!(
+            "keeps {} free in pages with few survivors",
+            format_size(bytes)
+        )
+    };
+    kept.map(sentence).into_iter().collect()
 }
 
 /// `line` with the guilty function and its source line behind, in the room that is left.

@@ -93,6 +93,7 @@ fn rows(report: &Report) -> Vec<Row> {
     }
     rows.extend(mappings(summary));
     rows.extend(touched(summary));
+    rows.extend(joined(summary));
     rows.push(rss(summary));
     if let Some(unattributed) = summary.unattributed_bytes {
         rows.push(Row {
@@ -212,6 +213,27 @@ fn touched(summary: &Summary) -> Vec<Row> {
         details: words("as far as the kernel tells"),
     });
     rows
+}
+
+/// What of the outstanding was touched, if that is known.
+fn joined(summary: &Summary) -> Option<Row> {
+    let touched = summary.held_touched_bytes?;
+    let mut details = Vec::new();
+    match summary.held_untouched_bytes {
+        Some(bytes) => details.push(format!("{} untouched", format_size(bytes))),
+        None => details.push("since memprof attached".to_owned()),
+    }
+    if let Some(bytes) = summary.kept_free_bytes.filter(|bytes| *bytes > 0) {
+        let kept = format_size(bytes);
+        details.push(format!("{kept} free in pages with few survivors"));
+    }
+    let mut details = comma_separated(details);
+    details.insert(0, "of the outstanding,".to_owned());
+    Some(Row {
+        label: "held, touched",
+        figure: format_size(touched),
+        details,
+    })
 }
 
 fn peak(summary: &Summary) -> String {

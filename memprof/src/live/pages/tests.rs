@@ -124,6 +124,31 @@ fn what_the_kernel_no_longer_has_can_be_dropped() {
     assert_eq!(left, [0..4, 6..10, 508..510]);
 }
 
+#[test]
+fn pages_that_move_stay_whose_they_were() {
+    let (mut table, mut room) = table(&[0..10, 508..516]);
+    let (pages, before) = (table.len(), room);
+    let mut gone = Vec::new();
+    // Over the edge of a region, to where one page is on record.
+    table.shift(4..514, 1020, &mut room, &mut |page, count| {
+        gone.push((page.site, count));
+    });
+    assert!(gone.is_empty());
+    let left: Vec<_> = table.runs().collect();
+    assert_eq!(left, [0..4, 514..516, 1020..1026, 1524..1530]);
+    assert_eq!(table.get(1021).map(|page| page.site), Some(0));
+    assert_eq!(table.get(1529).map(|page| page.site), Some(1));
+    table.shift(514..516, 1525, &mut room, &mut |page, count| {
+        gone.push((page.site, count));
+    });
+    assert_eq!(gone, [(1, 2)]);
+    table.shift(0..1 << 40, 1 << 41, &mut room, &mut |_, _| {});
+    assert_eq!(table.len(), pages - 2);
+    table.shift(1 << 41..u64::MAX, 5, &mut room, &mut |_, _| {});
+    table.clear(&mut room);
+    assert_eq!(room, before + 2);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Put(u64, Page),

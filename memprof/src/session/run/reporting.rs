@@ -10,7 +10,7 @@ use super::{
         assemble::{self, Choice, Extract, ShownSite},
         by_process,
         collector::monotonic,
-        left_report, touchers,
+        joined, left_report, touchers,
     },
     Ended, Run,
     figures::{point, summary, timestamp, weigh_self, with_mappings},
@@ -156,6 +156,11 @@ impl Run {
             self.config.top
         };
         self.learn();
+        let events = self.config.events;
+        if shares && events.faults {
+            joined::drop_gone_pages(&self.shared);
+        }
+        let joins = windows && events.faults && (events.malloc || events.mmap);
         let now = monotonic();
         let mut extract = {
             let state = self.shared.lock();
@@ -171,7 +176,8 @@ impl Run {
                 } else {
                     0
                 },
-                faults: self.config.events.faults,
+                faults: events.faults,
+                joins: joins.then_some(&self.reconciler),
             };
             let context = self.context(&counters, state.pipeline.ticks());
             assemble::extract(&state, &counters, now, choice, &context)
@@ -202,6 +208,10 @@ impl Run {
         quality.notes.extend(self.notes());
         quality.notes.extend(nameless);
         quality.notes.append(&mut extract.left.notes);
+        let joined = extract.joined.as_mut();
+        quality
+            .notes
+            .extend(joined.and_then(|joined| joined.note.take()));
         if let Some(taken) = self.cost.estimate(self.tracer.side()) {
             quality.overhead.estimated_target_seconds = Some(taken.seconds);
             quality.overhead.estimated_target_seconds_error = Some(taken.error_seconds);
@@ -276,6 +286,9 @@ impl Run {
         }
         if let Some(touched) = &extract.touched {
             summary = touchers::with_touched(summary, touched);
+        }
+        if let Some(joined) = &extract.joined {
+            summary = joined.add_to(summary);
         }
         if !events.malloc && !events.mmap {
             // Nothing is outstanding that could explain any of it.
