@@ -21,6 +21,7 @@ use crate::{
     emit::{count, now, send},
     filter::{Caller, caller},
     pending::Thread,
+    registers::USER_CODE_64,
     resident::{self, Guess},
     stack::repeated_stack_id,
     threads, window,
@@ -214,13 +215,19 @@ fn changed_by_system_call(
 ) -> Option<()> {
     let regs = registers();
     // SAFETY: as in `registers`.
+    if unsafe { (*regs).cs } & 0xffff != USER_CODE_64 {
+        // It has other numbers.
+        count(Counter::PlacelessChanges);
+        return None;
+    }
+    // SAFETY: as in `registers`.
     let (first, second, third, fourth) =
         unsafe { ((*regs).rdi, (*regs).rsi, (*regs).rdx, (*regs).r10) };
     match number {
         MUNMAP => give_back(caller, PageChange::GivenBack, first, second),
         MADVISE => match third {
-            // DONTNEED, REMOVE, PAGEOUT, DONTNEED_LOCKED
-            4 | 9 | 21 | 24 => give_back(caller, PageChange::GivenBack, first, second),
+            // DONTNEED, REMOVE, DONTNEED_LOCKED
+            4 | 9 | 24 => give_back(caller, PageChange::GivenBack, first, second),
             // POPULATE_READ, POPULATE_WRITE
             22 | 23 => populate(caller, first, second, memory),
             _ => count(Counter::PlacelessChanges),

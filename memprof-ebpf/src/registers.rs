@@ -73,7 +73,7 @@ pub struct InSystemCall {
 }
 
 /// Code segment of 64-bit programs. What comes from another has other numbers of system calls.
-const USER_CODE_64: u64 = 0x33;
+pub const USER_CODE_64: u64 = 0x33;
 
 /// Reads one of the saved registers by its name.
 macro_rules! saved_register {
