@@ -45,7 +45,11 @@ impl Stage {
 
     fn set(test: &str, turn: File) -> Self {
         let dir = Self::base().join(test);
-        let _ = fs::remove_dir_all(&dir);
+        if let Err(error) = fs::remove_dir_all(&dir) {
+            // What a run that was killed left mounted would be taken for this one's.
+            let is_busy = error.kind() == std::io::ErrorKind::ResourceBusy;
+            assert!(!is_busy, "{} holds a mount: umount it", dir.display());
+        }
         fs::create_dir_all(&dir).expect("the stage's directory can be made");
         Self { dir, _turn: turn }
     }
