@@ -9,7 +9,7 @@ use crate::comparison::Comparison;
 use crate::goals::Judged;
 use crate::results::{Outcome, Row};
 use crate::statistics::Spread;
-use crate::tracers::{Role, TRACERS};
+use crate::tracers::{Role, TRACERS, Tracer};
 
 /// What stands where nothing is known.
 pub(crate) const UNKNOWN: &str = "–";
@@ -36,13 +36,7 @@ pub(crate) fn markdown(comparison: &Comparison) -> String {
         );
         page.push_str(&table(outcome));
     }
-    page.push_str("\n## What was compared\n\n");
-    for tracer in &TRACERS {
-        push(
-            &mut page,
-            format_args!("- **{}**: {}", tracer.name, tracer.does),
-        );
-    }
+    push_compared(&mut page, &TRACERS);
     page.push_str("\nWhere memprof probed `malloc`, and in how many measurements:\n\n");
     page.push_str(&malloc_probes(&comparison.outcomes));
     page.push_str("\nThe floor's probes:\n\n");
@@ -50,6 +44,14 @@ pub(crate) fn markdown(comparison: &Comparison) -> String {
         push(&mut page, format_args!("- {place}"));
     }
     page
+}
+
+/// The section that says what each tracer is.
+pub(crate) fn push_compared(page: &mut String, tracers: &[Tracer]) {
+    page.push_str("\n## What was compared\n\n");
+    for tracer in tracers {
+        push(page, format_args!("- **{}**: {}", tracer.name, tracer.does));
+    }
 }
 
 const LEGEND: &str = "\

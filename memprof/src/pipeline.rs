@@ -48,6 +48,7 @@ pub use joined::{FirstTouched, JoinedSite, JoinedSpace, MAX_JOINED_BLOCKS, NotJo
 pub use judged::{Judged, Subject};
 pub use mapped::{MAX_MAPPED_PIECES, MappedTotals};
 use mapped::{Mapped, Range};
+pub(crate) use moved::{MAPPED_ALONE_BYTES, MAPPED_ALONE_OFFSET};
 use resizes::Resizes;
 pub use snapshot::{ProcessTotals, ShownFilter, SiteSnapshot, Snapshot};
 use space::Space;

@@ -4,7 +4,7 @@ use super::goals::Judged;
 use super::results::{Outcome, Row};
 use super::{Comparison, TRACERS};
 use crate::statistics::Spread;
-use crate::table::{UNKNOWN, push, refused, spread, whole};
+use crate::table::{UNKNOWN, push, push_compared, refused, spread, whole};
 use crate::tracers::Role;
 
 /// The whole page.
@@ -34,13 +34,7 @@ pub(crate) fn markdown(comparison: &Comparison) -> String {
         );
         page.push_str(&table(outcome));
     }
-    page.push_str("\n## What was compared\n\n");
-    for tracer in &TRACERS {
-        push(
-            &mut page,
-            format_args!("- **{}**: {}", tracer.name, tracer.does),
-        );
-    }
+    push_compared(&mut page, &TRACERS);
     page
 }
 

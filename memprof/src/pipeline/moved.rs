@@ -8,9 +8,9 @@ use super::Pipeline;
 use crate::events::event::{Remap, SpaceId};
 
 /// glibc and musl have blocks of this size and more mapped one by one, unless they are told otherwise.
-const MAPPED_ALONE_BYTES: u64 = 128 << 10;
+pub(crate) const MAPPED_ALONE_BYTES: u64 = 128 << 10;
 /// Where in a page such a block begins, behind its header.
-const MAPPED_ALONE_OFFSET: u64 = 16;
+pub(crate) const MAPPED_ALONE_OFFSET: u64 = 16;
 
 impl Pipeline {
     /// A block has come: if it is one that `realloc` had moved, its pages have come with it.

@@ -5,16 +5,13 @@
 
 use hashbrown::HashMap;
 
+use crate::pipeline::{MAPPED_ALONE_BYTES, MAPPED_ALONE_OFFSET};
 use crate::target::resident_pages::{CHUNK_BYTES, PAGE_BYTES, PAGES_PER_CHUNK, ResidentPages};
 
 /// Blocks of one process that are joined with its pages: a second.
 pub(crate) const MAX_BLOCKS: usize = 1 << 24;
 /// Marks for all blocks of one process: half a TiB of blocks, which real ones don't come to.
 const MAX_MARKS: u64 = 1 << 27;
-/// glibc has blocks of this size and more mapped one by one, unless it is told otherwise.
-const MAPPED_ALONE_BYTES: u64 = 128 << 10;
-/// Where in a page such a block begins.
-const MAPPED_ALONE_OFFSET: u64 = 16;
 
 const BYTES: u16 = (1 << 13) - 1;
 const HAS_BLOCK: u16 = 1 << 14;

@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-/// Bytes of a page. x86-64 has no other size for what a process maps by default.
-pub const PAGE_BYTES: u64 = 4096;
+pub use memprof_common::event::PAGE_BYTES;
+
 /// Bytes of addresses that one bitmap stands for.
 pub const CHUNK_BYTES: u64 = PAGES_PER_CHUNK as u64 * PAGE_BYTES;
 /// Pages of one bitmap.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -114,15 +113,8 @@ fn every_page_is_its_first_touchers_when_launched() {
 
 /// Attaches, and waits until faults are followed.
 fn attach(stage: &Stage, pid: u32, more: &[&str]) -> Trace {
-    let trace = Trace::attach(stage, &[pid], &[&FAULTS, more].concat());
-    follow(trace)
-}
-
-fn follow(mut trace: Trace) -> Trace {
-    wait_until("memprof attaches", PATIENCE, || {
-        assert!(trace.process.is_running(), "{}", trace.process.stderr());
-        Path::new(&format!("/run/memprof/{}.sock", trace.process.pid())).exists()
-    });
+    let mut trace = Trace::attach(stage, &[pid], &[&FAULTS, more].concat());
+    trace.wait_for_gate();
     trace
 }
 
@@ -236,9 +228,13 @@ fn what_node_touches_is_followed() {
     let Some(stage) = Stage::with_bpf("faults_node") else {
         return;
     };
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/toucher.js");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/keeper.js");
     let mut command = Command::new(installed("node").expect("node is installed"));
-    let keeper = keeper(&stage, "node", command.args([source, "64", "1048576"]));
+    let keeper = keeper(
+        &stage,
+        "node",
+        command.args([source, "64", "1048576", "fill"]),
+    );
     assert_kept(&watch_keeper(&stage, keeper), 64 << 20);
 }
 
@@ -250,10 +246,7 @@ fn all_processes_are_followed_by_one_tracepoint() {
     // What each says goes to a file by its name.
     let start = |name| keeper(&stage, name, &mut Command::new(program("static_arena")));
     let mut keepers = ["first", "second", "third"].map(start);
-    let mut trace = follow(Trace::of_scope(
-        &stage,
-        &["--comm", "static_arena", "--events", "faults"],
-    ));
+    let mut trace = Trace::of_scope(&stage, &["--comm", "static_arena", "--events", "faults"]);
     for keeper in &mut keepers {
         keeper.tell("go\n");
     }

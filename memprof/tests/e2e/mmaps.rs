@@ -6,9 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{
-    Counts, PATIENCE, Process, Report, Stage, Trace, Truth, program, start_waiting, wait_until,
-};
+use crate::harness::{Counts, Process, Report, Stage, Trace, Truth, program, start_waiting};
 
 const MMAP: [&str; 2] = ["--events", "mmap"];
 const BOTH: [&str; 2] = ["--events", "malloc,mmap"];
@@ -36,20 +34,12 @@ fn attached(
     let stage = Stage::with_bpf(test)?;
     let mut target = start_waiting(&stage, name, arguments);
     let mut trace = Trace::attach(&stage, &[target.pid()], events);
-    wait_until("memprof attaches", PATIENCE, || {
-        assert!(trace.process.is_running(), "{}", trace.process.stderr());
-        control_socket_is_open(&trace)
-    });
+    trace.wait_for_gate();
     target.go();
     target.must_exit(0);
     let report = trace.finish();
     let truth = Truth::read(&stage.path(&format!("{name}.truth")));
     Some((report, truth))
-}
-
-/// It is opened behind the gate.
-fn control_socket_is_open(trace: &Trace) -> bool {
-    std::path::Path::new(&format!("/run/memprof/{}.sock", trace.process.pid())).exists()
 }
 
 fn mapping_of(report: &Report, function: &str) -> BTreeSet<String> {
@@ -350,10 +340,7 @@ fn mappings_from_before_the_attach_are_unknown_unmaps() {
     let mut target = Process::start(&stage, "mmaps_before", &mut command);
     target.wait_ready();
     let mut trace = Trace::attach(&stage, &[target.pid()], &MMAP);
-    wait_until("memprof attaches", PATIENCE, || {
-        assert!(trace.process.is_running(), "{}", trace.process.stderr());
-        control_socket_is_open(&trace)
-    });
+    trace.wait_for_gate();
     target.go();
     target.must_exit(0);
     let report = trace.finish();

@@ -1,16 +1,17 @@
-// keeper.js COUNT SIZE: keeps buffers along a path of three functions; says so, and waits for the end of
-// its input.
+// keeper.js COUNT SIZE [fill]: keeps buffers along a path of three functions, filled if asked; says so, and
+// waits for the end of its input.
 'use strict';
 const kept = [];
 function keepOrder(size) {
   const order = Buffer.allocUnsafeSlow(size);
-  order[0] = 1;
+  order.fill(1, 0, filled);
   kept.push(order);
 }
 function serve(requests, size) {
   for (let i = 0; i < requests; i++) keepOrder(size);
 }
 const [requests, size] = process.argv.slice(2).map(Number);
+const filled = process.argv[4] === 'fill' ? size : 1;
 console.log('ready');
 process.stdin.once('data', () => {
   serve(requests, size);

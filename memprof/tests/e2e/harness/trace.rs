@@ -77,6 +77,14 @@ impl Trace {
         trace
     }
 
+    /// Waits until events are wanted. There need be no probe to wait for.
+    pub(crate) fn wait_for_gate(&mut self) {
+        wait_until("memprof attaches", PATIENCE, || {
+            assert!(self.process.is_running(), "{}", self.process.stderr());
+            self.gate_is_open()
+        });
+    }
+
     /// Whether events are wanted by now: the control socket comes after the gate was opened.
     fn gate_is_open(&self) -> bool {
         let socket = format!("/run/memprof/{}.sock", self.process.pid());
